@@ -1,0 +1,55 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Each sets up what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+OUTPUT := demo-output
+# Nothing here may reach for a model hub.
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean sample-model
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# torch comes first and by itself: by its exact version a CPU machine gets the small build.
+$(VENV)/ready-base: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing torch …"
+	@$(PIP) torch==2.13.0
+	@touch $@
+
+$(VENV)/ready-demo: $(VENV)/ready-base pyproject.toml
+	@echo "Installing Strideformer and what it needs …"
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/ready-test: $(VENV)/ready-base pyproject.toml
+	@echo "Installing Strideformer and what its tests need …"
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/ready-lint: $(VENV)/ready-base pyproject.toml
+	@$(PIP) --editable '.[lint,jobs]'
+	@touch $@
+
+demo: $(VENV)/ready-demo  ## label 40 real documents with the embedded model
+	@$(BIN)/python -m tests.demo $(OUTPUT)
+
+test: $(VENV)/ready-test  ## run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/ready-lint  ## check format, style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/ready-lint  ## apply format and safe fixes
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:  ## remove everything that make created
+	rm -rf $(VENV) $(OUTPUT) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

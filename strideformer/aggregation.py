@@ -1,0 +1,89 @@
+"""DocumentAggregator: chunk vectors of ragged documents to logits, for inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strideformer.micro_batches import run_in_micro_batches
+from strideformer.model import Strideformer
+
+# Padded chunks in one batch of documents: 128 documents of 128 chunks, 25 MB of states for 384 wide vectors.
+CHUNK_BUDGET = 16_384
+
+
+@dataclass(frozen=True)
+class DocumentLogits:
+    """What the aggregator says of documents and of each of their chunks.
+
+    Attributes:
+        logits: (num_documents, num_labels) float32; NaN for a document without chunks.
+        chunk_logits: (num_chunks, num_labels) float32, in the order of the chunks. With mean pooling the
+            document's logits are their mean, so they say which passage made the label.
+    """
+
+    logits: np.ndarray
+    chunk_logits: np.ndarray
+
+
+class DocumentAggregator:
+    """Runs the second model over documents of any number of chunks, padded and masked under a budget.
+
+    It runs in fp32 on a CPU and in the encoder's half precision on a GPU.
+    """
+
+    def __init__(
+        self,
+        model: Strideformer,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        chunk_budget: int = CHUNK_BUDGET,
+    ) -> None:
+        self.device = device
+        self.dtype = dtype if device.type == "cuda" else torch.float32
+        self.num_labels = int(model.config.num_labels)
+        self.model = model.eval()
+        for name, child in model.named_children():
+            if name != "first_model":
+                child.to(device=device, dtype=self.dtype)
+        for name, parameter in model.named_parameters(recurse=False):
+            setattr(model, name, torch.nn.Parameter(parameter.to(device=device, dtype=self.dtype), False))
+        self.chunk_budget = chunk_budget
+
+    @torch.inference_mode()
+    def __call__(self, chunk_vectors: Tensor, chunk_offsets: np.ndarray) -> DocumentLogits:
+        """Aggregate documents.
+
+        Args:
+            chunk_vectors: (num_chunks, hidden_size), all documents' chunks one after the other.
+            chunk_offsets: (num_documents + 1,) int64, where each document's chunks start and end.
+        """
+        counts = np.diff(chunk_offsets)
+        vectors = chunk_vectors.to(device=self.device, dtype=self.dtype)
+        logits = torch.full((len(counts), self.num_labels), float("nan"), device=self.device)
+        chunk_logits = torch.full((len(vectors), self.num_labels), float("nan"), device=self.device)
+        filled = np.flatnonzero(counts)
+
+        def run(rows: np.ndarray) -> None:
+            documents = filled[rows]
+            row_counts = counts[documents]
+            chunks = _concatenated_ranges(chunk_offsets[:-1][documents], row_counts)
+            chunk_index = torch.from_numpy(chunks).to(self.device)
+            of_documents, of_chunks, _ = self.model.aggregate(
+                vectors[chunk_index], torch.from_numpy(row_counts).to(self.device)
+            )
+            logits[torch.from_numpy(documents).to(self.device)] = of_documents.float()
+            chunk_logits[chunk_index] = of_chunks.float()
+
+        self.chunk_budget = run_in_micro_batches(counts[filled], self.chunk_budget, run, what="document")
+        return DocumentLogits(logits.cpu().numpy(), chunk_logits.cpu().numpy())
+
+
+def _concatenated_ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """``[start, start + 1, … start + count - 1]`` of every pair, one after the other, as int64."""
+    ends = np.cumsum(counts)
+    ranges: np.ndarray = np.arange(ends[-1], dtype=np.int64) + np.repeat(starts - (ends - counts), counts)
+    return ranges

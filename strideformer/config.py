@@ -1,0 +1,209 @@
+"""StrideformerConfig: the first model's config, the second model's fields, and how documents are chunked."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from strideformer.errors import StrideformerError
+
+CHUNK_POOLINGS = ("mean", "cls")
+CHUNK_POSITIONS = ("none", "learned", "sinusoidal")
+DOCUMENT_POOLINGS = ("mean", "attention", "cls")
+# The special tokens around one text of every common encoder; Chunker checks with those of the tokenizer at hand.
+USUAL_SPECIAL_TOKENS = 2
+DEFAULT_MAX_LENGTH, DEFAULT_STRIDE = 384, 128
+# The first model of a config that is built from nothing: the shape of all-MiniLM-L6-v2.
+DEFAULT_FIRST_MODEL = {
+    "model_type": "bert",
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+}
+# These count positions from the padding token's id on, and so have that many fewer for tokens.
+POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "xlm-roberta-xl"}
+# These attend by relative distance and take any length, whatever their config says of positions.
+RELATIVE_POSITIONS = {"deberta", "deberta-v2", "t5", "mt5", "xlnet"}
+
+
+class StrideformerConfig(PreTrainedConfig):
+    """Configuration of a Strideformer; the defaults are those of the 0.2.0 package and keep its mathematics.
+
+    Args:
+        first_model_config: config of the encoder, as an object or a dict with ``model_type``; not changed. None is
+            a BERT of the shape of all-MiniLM-L6-v2.
+        freeze_first_model: train the second model alone.
+        max_chunks: the most chunks of a document.
+        max_length, stride: tokens in a chunk, special ones included, and tokens that it shares with the one before;
+            a checkpoint carries those that it was trained with. By default 384 and 128, or what an encoder with fewer
+            positions has, and a third of that.
+        hidden_size: width of the second model; it is the first model's, and must be if given.
+        num_hidden_layers, num_attention_heads, intermediate_size, hidden_act, dropout, layer_norm_eps: of the second
+            model, a post-norm transformer encoder.
+        initializer_range: standard deviation of new weights.
+        chunk_pooling: a chunk's vector is the ``mean`` of its tokens' states, or the state of the first (``cls``).
+        normalize_embeddings: scale chunk vectors to length 1.
+        chunk_positions: what is added to the chunk vectors: ``none``, ``learned`` or ``sinusoidal`` positions.
+        document_pooling: a document's logits are the ``mean`` of its chunks' logits, their ``attention``-weighted
+            mean, or are read off a learned vector put before the chunks (``cls``).
+        first_model_name: where the encoder's weights are found when the checkpoint is without them: a folder,
+            ``package:NAME`` for an installed package that holds a model folder, or a hub id.
+        first_model_hash: of those weights, written when the checkpoint is saved without them.
+        kwargs: of ``PreTrainedConfig``: num_labels, id2label, label2id, problem_type, …
+
+    Raises:
+        StrideformerError: two fields contradict each other, or one has an impossible value.
+    """
+
+    model_type = "strideformer"
+    sub_configs = {"first_model_config": AutoConfig}  # noqa: RUF012 -- the declaration transformers looks for
+    keys_to_ignore_at_inference = ["first_model_hidden_states", "second_model_hidden_states"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        first_model_config: PreTrainedConfig | Mapping[str, Any] | None = None,
+        freeze_first_model: bool = True,
+        max_chunks: int = 128,
+        hidden_size: int | None = None,
+        num_hidden_layers: int = 24,
+        num_attention_heads: int = 12,
+        intermediate_size: int = 4096,
+        hidden_act: str = "gelu",
+        dropout: float = 0.1,
+        layer_norm_eps: float = 1e-7,
+        initializer_range: float = 0.02,
+        max_length: int | None = None,
+        stride: int | None = None,
+        chunk_pooling: str = "mean",
+        normalize_embeddings: bool = False,
+        chunk_positions: str = "none",
+        document_pooling: str = "mean",
+        first_model_name: str | None = None,
+        first_model_hash: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.first_model_config = as_config(first_model_config)
+        self.freeze_first_model = freeze_first_model
+        self.max_chunks = max_chunks
+        self.hidden_size = self.first_model_config.hidden_size if hidden_size is None else hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.hidden_act = hidden_act
+        self.dropout = dropout
+        self.layer_norm_eps = layer_norm_eps
+        self.initializer_range = initializer_range
+        self.max_length = _default_max_length(self.first_model_config) if max_length is None else max_length
+        self.stride = min(DEFAULT_STRIDE, self.max_length // 3) if stride is None else stride
+        self.chunk_pooling = chunk_pooling
+        self.normalize_embeddings = normalize_embeddings
+        self.chunk_positions = chunk_positions
+        self.document_pooling = document_pooling
+        self.first_model_name = first_model_name
+        self.first_model_hash = first_model_hash
+        if kwargs.get("id2label") is None and kwargs.get("label2id"):
+            kwargs["id2label"] = {index: label for label, index in kwargs["label2id"].items()}
+        super().__init__(**kwargs)
+        self._refuse_contradictions()
+
+    @classmethod
+    def from_two_configs(
+        cls, first_model_config: PreTrainedConfig | Mapping[str, Any], second_model_config: Mapping[str, Any]
+    ) -> StrideformerConfig:
+        """From the encoder's config and a mapping of the other fields; neither is changed."""
+        return cls(first_model_config=first_model_config, **copy.deepcopy(dict(second_model_config)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a dictionary, without the local path that the first model's config came from."""
+        values: dict[str, Any] = super().to_dict()
+        if isinstance(values.get("first_model_config"), dict):
+            values["first_model_config"].pop("_name_or_path", None)
+        return values
+
+    def _get_generation_parameters(self) -> dict[str, Any]:
+        """None: transformers takes ``max_length`` for a setting of text generation and would refuse to save it."""
+        return {}
+
+    _get_non_default_generation_parameters = _get_generation_parameters  # its name before transformers 5.20
+
+    def _refuse_contradictions(self) -> None:
+        for name, choices in (
+            ("chunk_pooling", CHUNK_POOLINGS),
+            ("chunk_positions", CHUNK_POSITIONS),
+            ("document_pooling", DOCUMENT_POOLINGS),
+        ):
+            if getattr(self, name) not in choices:
+                raise StrideformerError(f"{name}={getattr(self, name)!r} is unknown: use {', '.join(choices)}")
+        for name in (
+            "max_chunks",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_length",
+        ):
+            if getattr(self, name) < 1:
+                raise StrideformerError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.hidden_size != self.first_model_config.hidden_size:
+            raise StrideformerError(
+                f"hidden_size={self.hidden_size} differs from the first model's {self.first_model_config.hidden_size}: "
+                f"leave it out or make them equal"
+            )
+        if self.hidden_size % self.num_attention_heads:
+            raise StrideformerError(
+                f"num_attention_heads={self.num_attention_heads} does not divide hidden_size={self.hidden_size}: "
+                f"use a divisor of it"
+            )
+        if not 0 <= self.stride < self.max_length - USUAL_SPECIAL_TOKENS:
+            raise StrideformerError(
+                f"stride={self.stride} must be at least 0 and less than max_length without special tokens, "
+                f"{self.max_length} - {USUAL_SPECIAL_TOKENS}: lower stride or raise max_length"
+            )
+        check_positions(self.first_model_config, self.max_length)
+
+
+def _default_max_length(first_model_config: PreTrainedConfig) -> int:
+    limit = max_positions(first_model_config)
+    return DEFAULT_MAX_LENGTH if limit is None else min(DEFAULT_MAX_LENGTH, limit)
+
+
+def as_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrainedConfig:
+    """A first model's config from what a caller may give: a config, its dictionary, or nothing.
+
+    Raises:
+        StrideformerError: a dictionary without ``model_type``.
+    """
+    if isinstance(config, PreTrainedConfig):
+        return config
+    values = copy.deepcopy(dict(DEFAULT_FIRST_MODEL if config is None else config))
+    model_type = values.pop("model_type", None)
+    if model_type is None:
+        raise StrideformerError("first_model_config has no model_type: give the encoder's whole config")
+    return AutoConfig.for_model(model_type, **values)
+
+
+def max_positions(config: PreTrainedConfig) -> int | None:
+    """The most tokens that an encoder has positions for; None where any length will do."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is None or limit <= 0 or config.model_type in RELATIVE_POSITIONS:
+        return None
+    if config.model_type in POSITIONS_AFTER_PADDING:
+        limit -= (getattr(config, "pad_token_id", None) or 0) + 1
+    return int(limit)
+
+
+def check_positions(config: PreTrainedConfig, max_length: int) -> None:
+    """Refuse chunks longer than the encoder has positions for.
+
+    Raises:
+        StrideformerError: ``max_length`` is above what the encoder's config allows.
+    """
+    limit = max_positions(config)
+    if limit is not None and max_length > limit:
+        raise StrideformerError(
+            f"max_length={max_length} is more than the {limit} positions of the encoder: use at most {limit}"
+        )

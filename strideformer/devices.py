@@ -1,0 +1,68 @@
+"""Which device and number format a model runs in when the caller leaves the choice to us."""
+
+from __future__ import annotations
+
+import torch
+
+from strideformer.errors import StrideformerError
+
+DTYPES = {
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+}
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """``auto`` is CUDA where there is one, then Apple's MPS, then the CPU.
+
+    Raises:
+        StrideformerError: the device is unknown to torch, or CUDA is asked for where there is none.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise StrideformerError(
+            f"device {device!r} is not one that torch knows: use auto, cpu, cuda or cuda:N"
+        ) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise StrideformerError(f"device {device!r} was asked for but torch sees no CUDA GPU: use auto or cpu")
+    return chosen
+
+
+def choose_dtype(
+    dtype: str | torch.dtype, device: torch.device, trained_dtype: torch.dtype | None = None
+) -> torch.dtype:
+    """The number format of the encoder.
+
+    ``auto`` is half precision on CUDA: bf16 for a model published in bf16, whose activations may exceed
+    fp16's 65,504, fp16 otherwise, which keeps three more bits. On a CPU it is bf16 where the CPU multiplies
+    bf16 natively (AVX512-BF16 or AMX; elsewhere bf16 is emulated and slower than fp32), else fp32.
+
+    Raises:
+        StrideformerError: the name is not a floating-point type we run.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise StrideformerError(f"dtype {dtype!r} is unknown: use auto or one of {', '.join(DTYPES)}")
+        return DTYPES[dtype]
+    if device.type == "cuda":
+        return torch.bfloat16 if trained_dtype is torch.bfloat16 else torch.float16
+    if device.type == "cpu" and cpu_multiplies_bf16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this CPU has bf16 dot products (torch's probes are private, so absent ones count as no)."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(probe() for name in probes if (probe := getattr(torch.cpu, name, None)) is not None)

@@ -1,0 +1,306 @@
+"""Strideformer: a sentence transformer over chunks, a second transformer over the chunk vectors of a document."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import ModelOutput
+
+from strideformer.checkpoint import (
+    load_first_model,
+    load_named_first_model,
+    name_of_encoder,
+    new_first_model,
+    resolve_encoder,
+    weights_hash,
+)
+from strideformer.config import StrideformerConfig
+from strideformer.errors import StrideformerError
+from strideformer.pooling import pool_tokens
+from strideformer.second_model import SecondModel, pad_documents, sinusoidal_positions
+
+FIRST_MODEL = "first_model."
+
+
+@dataclass
+class StrideformerOutput(ModelOutput):
+    """What a Strideformer gives.
+
+    Attributes:
+        loss: scalar, where labels were given.
+        logits: (documents, num_labels).
+        chunk_logits: (num_chunks, num_labels), all documents' chunks one after the other; with mean pooling the
+            document's logits are their mean.
+        first_model_hidden_states: (num_chunks, length, hidden_size) token states, on request.
+        second_model_hidden_states: (documents, most chunks, hidden_size), one more row first with ``cls`` pooling, on
+            request.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    chunk_logits: Tensor | None = None
+    first_model_hidden_states: Tensor | None = None
+    second_model_hidden_states: Tensor | None = None
+
+
+class Strideformer(PreTrainedModel):
+    """Long-document classifier of two transformers.
+
+    ``Strideformer(config)`` has the pretrained weights of the encoder that the config was made from (the folder or
+    hub id of ``first_model_config``, or ``first_model_name``) and a new second model. ``from_pretrained`` loads a
+    trained checkpoint, and asks no hub.
+    """
+
+    config_class = StrideformerConfig
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _keys_to_ignore_on_load_unexpected = [r"^first_model\.pooler\.", r"^first_model\.embeddings\.position_ids$"]  # noqa: RUF012
+
+    def __init__(self, config: StrideformerConfig) -> None:
+        super().__init__(config)
+        self.first_model = new_first_model(config.first_model_config)
+        self.second_model = SecondModel(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        if config.chunk_positions == "learned":
+            self.chunk_position_embeddings = nn.Embedding(config.max_chunks, config.hidden_size)
+        if config.document_pooling == "attention":
+            self.document_attention = nn.Linear(config.hidden_size, 1)
+        elif config.document_pooling == "cls":
+            self.document_vector = nn.Parameter(torch.empty(config.hidden_size))
+        self.post_init()
+        being_loaded = next(self.first_model.parameters()).is_meta
+        if being_loaded:
+            if config.first_model_hash is not None:
+                self._keys_to_ignore_on_load_missing.add(r"^first_model\.")
+        else:
+            self._load_first_model_of_config()
+        if config.freeze_first_model:
+            self.first_model.requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Self:
+        """Load a trained checkpoint, of this package or of 0.2.0, with its encoder from where the config says.
+
+        Raises:
+            StrideformerError: the checkpoint was saved without its encoder, and that is not to be found or is not
+                the one that it was trained with.
+        """
+        model: Self = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        name, expected = model.config.first_model_name, model.config.first_model_hash
+        if expected is not None:
+            encoder = load_named_first_model(name, expected, str(pretrained_model_name_or_path))
+            model.first_model.load_state_dict(encoder.state_dict())
+            model.first_model.eval()
+            model.config.first_model_config._name_or_path = name
+        if model.config.freeze_first_model:
+            model.first_model.requires_grad_(False)  # transformers put new parameters in place of those of __init__
+        return model
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        *args: Any,
+        include_first_model: bool = True,
+        first_model_name: str | None = None,
+        state_dict: Mapping[str, Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Save the checkpoint, with or without the encoder's weights.
+
+        Args:
+            include_first_model: False leaves the encoder out; the checkpoint then names it, with its hash.
+            first_model_name: how it is named; default: the config's, or where it was loaded from.
+
+        Raises:
+            StrideformerError: the encoder is to be left out but has no name, or its weights are no longer those
+                that the name stands for.
+        """
+        weights = dict(self.state_dict() if state_dict is None else state_dict)
+        name, digest = self.config.first_model_name, None
+        if not include_first_model:
+            name = first_model_name or name or name_of_encoder(self.config.first_model_config)
+            digest = self._checked_hash(name, weights)
+            weights = {key: weight for key, weight in weights.items() if not key.startswith(FIRST_MODEL)}
+        before = self.config.first_model_name, self.config.first_model_hash
+        self.config.first_model_name, self.config.first_model_hash = name, digest
+        try:
+            super().save_pretrained(save_directory, *args, state_dict=weights, **kwargs)
+        finally:
+            self.config.first_model_name, self.config.first_model_hash = before
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        batch_size: int = 1,
+        chunk_counts: Tensor | None = None,
+        chunk_vectors: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> StrideformerOutput | tuple[Tensor | None, ...]:
+        """Classify documents from their chunks.
+
+        Args:
+            input_ids, attention_mask, token_type_ids: (num_chunks, length), all documents' chunks one after the
+                other, padded to one length.
+            labels: (documents,) int64; (documents, num_labels) float for multi-label; (documents,) or
+                (documents, num_labels) float for regression.
+            batch_size: number of documents when all have the same number of chunks, as 0.2.0 had it.
+            chunk_counts: (documents,) int64, the number of chunks of each document, which may differ.
+            chunk_vectors: (num_chunks, hidden_size), in place of input_ids, where the first model has already run.
+
+        Raises:
+            StrideformerError: the counts do not add up to the chunks, or there is nothing to classify.
+        """
+        token_states = None
+        if chunk_vectors is None:
+            if input_ids is None:
+                raise StrideformerError("forward needs input_ids, or chunk_vectors")
+            token_states = self._token_states(input_ids, attention_mask, token_type_ids)
+            chunk_vectors = self.pool_chunks(token_states, attention_mask)
+        logits, chunk_logits, states = self.aggregate(
+            chunk_vectors, self._counts(chunk_vectors, chunk_counts, batch_size)
+        )
+        loss = None if labels is None else self._loss(logits, labels)
+        if not output_hidden_states:
+            token_states, returned_states = None, None
+        else:
+            returned_states = states
+        output = StrideformerOutput(loss, logits, chunk_logits, token_states, returned_states)
+        return output if return_dict is None or return_dict else output.to_tuple()
+
+    def pool_chunks(self, token_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """(num_chunks, length, hidden_size) token states to (num_chunks, hidden_size) float32 vectors."""
+        return pool_tokens(token_states, attention_mask, self.config.chunk_pooling, self.config.normalize_embeddings)
+
+    def aggregate(self, chunk_vectors: Tensor, chunk_counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the second model over ragged documents.
+
+        Args:
+            chunk_vectors: (num_chunks, hidden_size), all documents' chunks one after the other.
+            chunk_counts: (documents,) int64, at least 1 each.
+
+        Returns:
+            (documents, num_labels) logits, (num_chunks, num_labels) chunk logits, and
+            (documents, most chunks, hidden_size) states, with one more row first when ``document_pooling`` is ``cls``.
+        """
+        config = self.config
+        padded, present = pad_documents(chunk_vectors.to(self.classifier.weight.dtype), chunk_counts)
+        longest = padded.shape[1]
+        if longest > config.max_chunks and config.chunk_positions == "learned":
+            raise StrideformerError(
+                f"a document has {longest} chunks but there are positions for max_chunks={config.max_chunks}: cut it"
+            )
+        if config.chunk_positions == "learned":
+            padded = padded + self.chunk_position_embeddings.weight[:longest]
+        elif config.chunk_positions == "sinusoidal":
+            padded = padded + sinusoidal_positions(longest, config.hidden_size, padded)
+        attended = present
+        if config.document_pooling == "cls":
+            first = self.document_vector.to(padded.dtype).expand(len(padded), 1, -1)
+            padded = torch.cat([first, padded], dim=1)
+            attended = torch.cat([present.new_ones(len(present), 1), present], dim=1)
+        states = self.second_model(padded, None if bool(attended.all()) else ~attended)
+        chunk_states = states[:, 1:] if config.document_pooling == "cls" else states
+        chunk_logits = self.classifier(chunk_states)
+        if config.document_pooling == "cls":
+            logits = self.classifier(states[:, 0])
+        else:
+            logits = (self._chunk_weights(chunk_states, present).unsqueeze(-1) * chunk_logits).sum(dim=1)
+        return logits, chunk_logits[present], states
+
+    def train(self, mode: bool = True) -> Self:
+        """As usual, but a frozen first model stays in evaluation mode, without dropout."""
+        super().train(mode)
+        if self.config.freeze_first_model:
+            self.first_model.eval()
+        return self
+
+    def _chunk_weights(self, chunk_states: Tensor, present: Tensor) -> Tensor:
+        """(documents, most chunks) weights that add up to 1 over the chunks that are there."""
+        if self.config.document_pooling == "attention":
+            scores = self.document_attention(chunk_states).squeeze(-1).float()
+            weights: Tensor = scores.masked_fill(~present, float("-inf")).softmax(dim=1)
+            return weights.to(chunk_states.dtype)
+        return (present / present.sum(dim=1, keepdim=True)).to(chunk_states.dtype)
+
+    def _token_states(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        with torch.no_grad() if self.config.freeze_first_model else nullcontext():
+            states: Tensor = self.first_model(**inputs).last_hidden_state
+        return states
+
+    def _counts(self, chunk_vectors: Tensor, chunk_counts: Tensor | None, batch_size: int) -> Tensor:
+        num_chunks = len(chunk_vectors)
+        if chunk_counts is None:
+            if batch_size < 1 or num_chunks % batch_size or not num_chunks:
+                raise StrideformerError(
+                    f"{num_chunks} chunks cannot be divided evenly among batch_size={batch_size} documents: "
+                    f"give chunk_counts"
+                )
+            return torch.full((batch_size,), num_chunks // batch_size, device=chunk_vectors.device)
+        if int(chunk_counts.sum()) != num_chunks or bool((chunk_counts < 1).any()):
+            raise StrideformerError(
+                f"chunk_counts add up to {int(chunk_counts.sum())} but there are {num_chunks} chunks, and every "
+                f"document needs at least one"
+            )
+        return chunk_counts
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        kind = self.config.problem_type
+        if kind is None:
+            whole = labels.dtype in (torch.long, torch.int)
+            kind = "single_label_classification" if whole else "multi_label_classification"
+            kind = "regression" if self.config.num_labels == 1 else kind
+        if kind == "regression":
+            return F.mse_loss(
+                logits.view_as(labels.reshape(logits.shape)), labels.reshape(logits.shape).to(logits.dtype)
+            )
+        if kind == "single_label_classification":
+            return F.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1).long())
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+    def _load_first_model_of_config(self) -> None:
+        """Give the first model the weights that its config names; one that names none is new."""
+        name = self.config.first_model_name or str(getattr(self.config.first_model_config, "_name_or_path", "") or "")
+        if not name:
+            return
+        try:
+            encoder = load_first_model(resolve_encoder(name))
+        except StrideformerError:
+            encoder = load_first_model(name)  # a hub id that is not in the cache yet
+        self.first_model.load_state_dict(encoder.state_dict())
+
+    def _checked_hash(self, name: str | None, weights: Mapping[str, Tensor]) -> str:
+        """The hash of the encoder's weights, after making sure that whoever resolves ``name`` finds them."""
+        if name is None:
+            raise StrideformerError("the encoder has no name to be found by: give first_model_name, or include it")
+        digest = weights_hash(
+            {key.removeprefix(FIRST_MODEL): value for key, value in weights.items() if key.startswith(FIRST_MODEL)}
+        )
+        load_named_first_model(name, digest, "to be saved")
+        return digest
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Strideformer) and module.config.document_pooling == "cls":
+            init.normal_(module.document_vector, mean=0.0, std=self.config.initializer_range)
+
+
+AutoConfig.register(StrideformerConfig.model_type, StrideformerConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(StrideformerConfig, Strideformer, exist_ok=True)

@@ -1,0 +1,75 @@
+"""From token states to one vector a chunk, and how a sentence-transformer folder says it wants that done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from strideformer.errors import StrideformerError
+
+
+def pool_tokens(
+    token_states: Tensor,
+    attention_mask: Tensor | None,
+    chunk_pooling: str = "mean",
+    normalize_embeddings: bool = False,
+) -> Tensor:
+    """Pool a chunk's token states into its vector, in float32 whatever the states are in.
+
+    Args:
+        token_states: (num_chunks, length, hidden_size), any floating type.
+        attention_mask: (num_chunks, length), 1 at tokens and 0 at padding; None when nothing is padded.
+        chunk_pooling: ``mean`` of all tokens, special ones included, as sentence transformers do it, or
+            ``cls``, the first token.
+        normalize_embeddings: scale each vector to length 1.
+
+    Returns:
+        (num_chunks, hidden_size) float32.
+    """
+    if chunk_pooling == "cls":
+        pooled = token_states[:, 0].float()
+    elif attention_mask is None:
+        pooled = token_states.float().mean(dim=1)
+    else:
+        mask = attention_mask.unsqueeze(-1).float()
+        pooled = (token_states.float() * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+    return normalize(pooled, dim=-1) if normalize_embeddings else pooled
+
+
+def sentence_transformer_pooling(folder: Path) -> tuple[str, bool]:
+    """Pooling and normalisation that a sentence-transformer folder declares: (``mean`` | ``cls``, normalised).
+
+    A folder that declares nothing is a plain encoder: mean, not normalised.
+
+    Raises:
+        StrideformerError: it declares a pooling that we do not compute.
+    """
+    modules = folder / "modules.json"
+    if not modules.exists():
+        return "mean", False
+    kinds = {str(module["type"]).rsplit(".", 1)[-1]: module for module in json.loads(modules.read_text())}
+    declared: dict[str, Any] = {}
+    if "Pooling" in kinds:
+        file = folder / kinds["Pooling"]["path"] / "config.json"
+        declared = json.loads(file.read_text()) if file.exists() else {}
+    modes = {name.removeprefix("pooling_mode_") for name, on in declared.items() if on is True}
+    modes &= {
+        "cls_token",
+        "mean_tokens",
+        "max_tokens",
+        "mean_sqrt_len_tokens",
+        "weightedmean_tokens",
+        "lasttoken",
+    }
+    mode = declared.get("pooling_mode") or (modes.pop() if len(modes) == 1 else "+".join(sorted(modes)))
+    names = {"": "mean", "mean_tokens": "mean", "mean": "mean", "cls_token": "cls", "cls": "cls"}
+    if mode not in names or "Dense" in kinds:
+        extra = "a Dense layer" if "Dense" in kinds else f"{mode!r} pooling"
+        raise StrideformerError(
+            f"the encoder in {folder} uses {extra}, which is not supported: use one with mean or cls pooling"
+        )
+    return names[mode], "Normalize" in kinds

@@ -1,0 +1,59 @@
+"""From logits to what a person asked for: probabilities, a label, its score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedConfig
+
+MULTI_LABEL_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The labels of a model and how its logits are read.
+
+    Attributes:
+        names: the label of each logit, in order.
+        problem_type: ``single_label_classification`` | ``multi_label_classification`` | ``regression``.
+    """
+
+    names: tuple[str, ...]
+    problem_type: str
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> LabelSpace:
+        """The label space of a model's config; one label without a problem type is a regression."""
+        names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+        default = "regression" if config.num_labels == 1 else "single_label_classification"
+        return cls(names, config.problem_type or default)
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """(num_documents, num_labels) logits to probabilities (softmax, or sigmoid for multi-label) in float32.
+
+        A regression's logits are its values and stay as they are.
+        """
+        if self.problem_type == "regression":
+            return logits.astype(np.float32)
+        wide = logits.astype(np.float64)
+        if self.problem_type == "multi_label_classification":
+            small = np.exp(-np.abs(wide))  # of what is never positive, so that it cannot overflow
+            sigmoid: np.ndarray = np.where(wide >= 0, 1 / (1 + small), small / (1 + small))
+            return sigmoid.astype(np.float32)
+        exponentials = np.exp(wide - wide.max(axis=-1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+    def labels(self, scores: np.ndarray) -> np.ndarray:
+        """(num_documents, num_labels) scores to a mask of the labels given: one a row, any number, or none."""
+        given = np.zeros(scores.shape, dtype=bool)
+        if self.problem_type == "multi_label_classification":
+            given = scores >= MULTI_LABEL_THRESHOLD
+        elif self.problem_type == "single_label_classification":
+            given[np.arange(len(scores)), scores.argmax(axis=-1)] = True
+        return given
+
+    def best(self, scores: np.ndarray) -> np.ndarray:
+        """(num_documents,) float32: the score of the best label; of a regression, its first value."""
+        best: np.ndarray = scores[:, 0] if self.problem_type == "regression" else scores.max(axis=-1)
+        return best

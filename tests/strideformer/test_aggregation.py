@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from strideformer import Strideformer
+from strideformer.aggregation import DocumentAggregator
+from tests.tiny import save_tiny_checkpoint
+
+COUNTS = np.array([3, 1, 0, 8, 2, 5, 0])
+OFFSETS = np.concatenate([[0], np.cumsum(COUNTS)])
+
+
+@pytest.mark.parametrize("document_pooling", ["mean", "attention", "cls"])
+@pytest.mark.parametrize("chunk_positions", ["none", "learned", "sinusoidal"])
+def test_each_document_is_as_if_it_were_alone(tmp_path: Path, document_pooling: str, chunk_positions: str) -> None:
+    folder = save_tiny_checkpoint(tmp_path / "m", document_pooling=document_pooling, chunk_positions=chunk_positions)
+    model = Strideformer.from_pretrained(folder)
+    vectors = torch.randn(int(OFFSETS[-1]), 32, generator=torch.Generator().manual_seed(1))
+    together = DocumentAggregator(model, torch.device("cpu"))(vectors, OFFSETS)
+    for document, count in enumerate(COUNTS):
+        rows = slice(int(OFFSETS[document]), int(OFFSETS[document + 1]))
+        if not count:
+            assert np.isnan(together.logits[document]).all()
+            continue
+        alone = DocumentAggregator(model, torch.device("cpu"))(vectors[rows], np.array([0, count]))
+        np.testing.assert_allclose(together.logits[document], alone.logits[0], atol=1e-5)
+        np.testing.assert_allclose(together.chunk_logits[rows], alone.chunk_logits, atol=1e-5)
+
+
+def test_mean_pooling_is_the_mean_of_the_chunks_logits(tiny_checkpoint: Path) -> None:
+    model = Strideformer.from_pretrained(tiny_checkpoint)
+    vectors = torch.randn(6, 32)
+    result = DocumentAggregator(model, torch.device("cpu"))(vectors, np.array([0, 2, 6]))
+    np.testing.assert_allclose(result.logits[0], result.chunk_logits[:2].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(result.logits[1], result.chunk_logits[2:].mean(axis=0), atol=1e-5)
+
+
+def test_the_budget_does_not_change_a_logit(tiny_checkpoint: Path) -> None:
+    model = Strideformer.from_pretrained(tiny_checkpoint)
+    vectors = torch.randn(int(OFFSETS[-1]), 32)
+    small = DocumentAggregator(model, torch.device("cpu"), chunk_budget=1)(vectors, OFFSETS)
+    large = DocumentAggregator(model, torch.device("cpu"), chunk_budget=10_000)(vectors, OFFSETS)
+    np.testing.assert_allclose(small.logits, large.logits, atol=1e-5)

