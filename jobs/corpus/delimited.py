@@ -1,0 +1,98 @@
+"""CSV and TSV with a header. pyarrow parses whole shards; what it refuses is parsed record by record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.csv
+
+from jobs.corpus.columns import BadRows, InputColumns, RawRows, brief
+from jobs.corpus.records import record_bounds
+from strideformer.errors import StrideformerError
+
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+# A field in quotes, letters after its closing quote (which are not meant to be), or a field without quotes. As
+# everywhere, a quote within a field that does not begin with one is a letter; so is a carriage return.
+_FIELDS = {
+    delimiter: re.compile(
+        rb'"((?:[^"]++|"")*+)"([^' + delimiter.encode() + rb']*+)|(?!")([^' + delimiter.encode() + rb"]*+)"
+    )
+    for delimiter in DELIMITERS.values()
+}
+
+
+def header_of(sample: bytes, delimiter: str, source: str) -> list[str]:
+    """Column names of a file, from its first bytes without a byte order mark.
+
+    Raises:
+        StrideformerError: the header is not UTF-8, or names a column twice.
+    """
+    starts, ends, _ = record_bounds(sample, delimiter, is_last=True)
+    if not starts.size:
+        return []
+    try:
+        fields = _fields(sample[starts[0] : ends[0]], delimiter)
+        names = [field.decode("utf-8") for field in fields]
+    except ValueError as error:
+        raise StrideformerError(f"{source} has a header that cannot be read: {brief(error)}") from error
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise StrideformerError(f"{source} has two columns named {doubled[0]!r}: rename one")
+    return names
+
+
+def read_rows(data: bytes, num_rows: int, header: Sequence[str], columns: InputColumns, delimiter: str) -> RawRows:
+    """The rows of a run of records, as binary columns; exactly ``num_rows`` of them, whatever they hold."""
+    names = list(columns.names)
+    if data.count(b"\r") != data.count(b"\r\n"):
+        # pyarrow ends a record at a lone carriage return, which pandas and Python's csv write without quotes
+        return _read_record_by_record(data, header, names, delimiter)
+    try:
+        table = pa.csv.read_csv(
+            pa.BufferReader(data),
+            read_options=pa.csv.ReadOptions(column_names=list(header), use_threads=False, block_size=len(data) + 1),
+            parse_options=pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pa.csv.ConvertOptions(
+                include_columns=names, column_types=dict.fromkeys(names, pa.large_binary())
+            ),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        table = None
+    if table is not None and table.num_rows == num_rows:
+        return RawRows(table)
+    return _read_record_by_record(data, header, names, delimiter)
+
+
+def _read_record_by_record(data: bytes, header: Sequence[str], names: Sequence[str], delimiter: str) -> RawRows:
+    bad = BadRows()
+    starts, ends, _ = record_bounds(data, delimiter, is_last=True)
+    rows: list[Sequence[bytes | None]] = []
+    for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        fields: Sequence[bytes | None] = []
+        try:
+            fields = _fields(data[start:end], delimiter)
+            if len(fields) != len(header):
+                bad.add(row, "malformed_record", f"{len(fields)} fields where the header has {len(header)}")
+        except ValueError as error:
+            bad.add(row, "malformed_record", str(error))
+        rows.append(fields if len(fields) == len(header) else [None] * len(header))
+    positions = {name: header.index(name) for name in names}
+    table = {name: pa.array([row[i] for row in rows], pa.large_binary()) for name, i in positions.items()}
+    return RawRows(pa.table(table), bad)
+
+
+def _fields(record: bytes, delimiter: str) -> list[bytes]:
+    """The fields of one record. ValueError if a quote is not closed."""
+    record = record.removesuffix(b"\r")
+    fields: list[bytes] = []
+    position = 0
+    while position <= len(record):
+        found = _FIELDS[delimiter].match(record, position)
+        if found is None:
+            raise ValueError(f"the quote of field {len(fields) + 1} is not closed")
+        quoted, after, plain = found.groups()
+        fields.append(plain if quoted is None else quoted.replace(b'""', b'"') + after)
+        position = found.end() + 1
+    return fields

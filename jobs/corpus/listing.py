@@ -1,0 +1,246 @@
+"""The files behind the inputs that a person names: files, folders and globs on any filesystem."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow.fs
+
+from jobs.corpus.filesystems import scheme_of
+from jobs.corpus.storage import resolve, url_of
+from jobs.corpus.storage_errors import require_bucket, storage_error
+from strideformer.errors import StrideformerError
+
+FORMATS = ("parquet", "jsonl", "csv", "tsv", "text")
+_EXTENSIONS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+}
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2"}
+_MAGIC = re.compile(r"[*?\[]")
+_HIDDEN = ("_", ".")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One file of the input, as it was when it was listed."""
+
+    source: str  # URL, or absolute path of a local file
+    size: int  # bytes, as stored
+    modified: str  # ISO 8601 in UTC with nanoseconds; "" where the storage does not tell
+    format: str  # one of FORMATS
+    compression: str  # gzip, zstd, bz2 or none
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file or folder of a listing; ``path`` is the filesystem's own."""
+
+    path: str
+    size: int
+    modified: str
+    is_folder: bool
+
+
+def list_inputs(inputs: Sequence[str], options: Mapping[str, str], file_format: str | None = None) -> list[InputFile]:
+    """Every file behind the inputs once, sorted by source.
+
+    Args:
+        inputs: Files, folders (with everything below them, but for names that begin with ``_`` or ``.``),
+            and globs (``*``, ``?``, ``[..]`` within a name, ``**`` for folders at any depth; wildcards do not
+            match such names either).
+        options: Storage options.
+        file_format: One of :data:`FORMATS` for every file; None or ``auto`` goes by each file's extension.
+
+    Raises:
+        StrideformerError: a path that is missing or holds no file, an extension that says nothing, a storage
+            that refuses.
+    """
+    forced = None if file_format in (None, "auto") else file_format
+    if forced is not None and forced not in FORMATS:
+        raise StrideformerError(f"format {forced!r} is not known: use one of {', '.join(FORMATS)}")
+    found: dict[str, InputFile] = {}
+    unknown: list[str] = []
+    for url in inputs:
+        filesystem, path = resolve(url, options)
+        try:
+            entries = list(_files_of(filesystem, path, url))
+        except Exception as error:  # botocore's and aiohttp's errors are no OSErrors
+            raise storage_error(error, url) from error
+        if not entries:
+            _refuse_nothing(filesystem, path, url)
+        for entry in entries:
+            source = url_of(filesystem, entry.path, url)
+            kind, compression = _format_of(entry.path, forced)
+            if kind is None:
+                unknown.append(source)
+            else:
+                found[source] = InputFile(source, entry.size, entry.modified, kind, compression)
+    if unknown:
+        names = ", ".join(sorted(set(unknown))[:5]) + (", …" if len(set(unknown)) > 5 else "")
+        raise StrideformerError(
+            f"the format of {names} cannot be told from the name: give it with --format"
+            f" ({', '.join(FORMATS)}), or name only the files to read"
+        )
+    return sorted(found.values(), key=lambda file: file.source)
+
+
+def _refuse_nothing(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> None:
+    require_bucket(filesystem, path, url)
+    if _MAGIC.search(path):
+        raise StrideformerError(f"no file matches {url}: check the pattern")
+    raise StrideformerError(f"{url} holds no files (names beginning with _ or . do not count): check the path")
+
+
+def _format_of(path: str, forced: str | None) -> tuple[str | None, str]:
+    stem, extension = posixpath.splitext(posixpath.basename(path).lower())
+    compression = _COMPRESSIONS.get(extension, "none")
+    if forced is not None:
+        return forced, "none" if forced == "parquet" else compression
+    kind = _EXTENSIONS.get(posixpath.splitext(stem)[1] if compression != "none" else extension)
+    if kind == "parquet" and compression != "none":
+        return None, compression
+    return kind, compression
+
+
+def _files_of(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> Iterator[_Entry]:
+    entry = _look(filesystem, path)
+    if entry is not None:
+        yield from _expand(filesystem, entry)
+    elif _MAGIC.search(path) and scheme_of(url) not in ("http", "https"):
+        fixed, patterns = _split_glob(path)
+        for matched in _match(filesystem, fixed, patterns):
+            yield from _expand(filesystem, matched)
+    else:
+        require_bucket(filesystem, path, url)
+        raise StrideformerError(f"{url} does not exist: check the path")
+
+
+def _expand(filesystem: pyarrow.fs.FileSystem, entry: _Entry) -> Iterator[_Entry]:
+    if not entry.is_folder:
+        yield entry
+        return
+    for below in _list(filesystem, entry.path, recursive=True):
+        names = below.path[len(entry.path) :].strip("/").split("/")
+        if not below.is_folder and not any(name.startswith(_HIDDEN) for name in names):
+            yield below
+
+
+def _split_glob(path: str) -> tuple[str, list[str]]:
+    """The folder before the first name with a wildcard, and the names from there on."""
+    names = path.split("/")
+    first = next(i for i, name in enumerate(names) if _MAGIC.search(name))
+    return "/".join(names[:first]) or ("/" if path.startswith("/") else ""), names[first:]
+
+
+def _match(filesystem: pyarrow.fs.FileSystem, folder: str, patterns: list[str]) -> Iterator[_Entry]:
+    pattern, rest = patterns[0], patterns[1:]
+    if pattern == "**":
+        yield from _match_deep(filesystem, folder, rest)
+        return
+    if not _MAGIC.search(pattern):
+        entry = _look(filesystem, posixpath.join(folder, pattern))
+        matching: Iterable[_Entry] = [] if entry is None else [entry]
+    else:
+        matching = (e for e in _list(filesystem, folder, recursive=False) if _matches(_name(e), pattern))
+    for entry in matching:
+        if not rest:
+            yield entry
+        elif entry.is_folder:
+            yield from _match(filesystem, entry.path, rest)
+
+
+def _match_deep(filesystem: pyarrow.fs.FileSystem, folder: str, rest: list[str]) -> Iterator[_Entry]:
+    """``**``: any number of folders, also none, then ``rest``; with no rest, every file below."""
+    for entry in _list(filesystem, folder, recursive=True):
+        names = entry.path[len(folder) :].strip("/").split("/")
+        if not entry.is_folder and _matches_names(names, ["**", *(rest or ["*"])]):
+            yield entry
+
+
+def _matches_names(names: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        visible = 0
+        while visible < len(names) and not names[visible].startswith(_HIDDEN):
+            visible += 1
+        return any(_matches_names(names[skip:], patterns[1:]) for skip in range(visible + 1))
+    return bool(names) and _matches(names[0], patterns[0]) and _matches_names(names[1:], patterns[1:])
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if name.startswith(_HIDDEN) and not pattern.startswith(name[0]):
+        return False
+    return fnmatch.fnmatchcase(name, pattern)
+
+
+def _name(entry: _Entry) -> str:
+    return posixpath.basename(entry.path.rstrip("/"))
+
+
+def _look(filesystem: pyarrow.fs.FileSystem, path: str) -> _Entry | None:
+    info = filesystem.get_file_info(path)
+    if info.type == pyarrow.fs.FileType.NotFound:
+        return None
+    if info.type == pyarrow.fs.FileType.File and _fsspec_handler(filesystem):
+        return _from_fsspec(filesystem.handler.fs.info(path))
+    return _from_native(info)
+
+
+def _list(filesystem: pyarrow.fs.FileSystem, folder: str, recursive: bool) -> list[_Entry]:
+    """What is in a folder; empty if it is not there."""
+    if _fsspec_handler(filesystem):
+        # not through pyarrow's handler: it loses the time of modification
+        try:
+            found = filesystem.handler.fs.find(folder, maxdepth=None if recursive else 1, withdirs=True, detail=True)
+        except FileNotFoundError:
+            return []
+        entries = [_from_fsspec(info) for info in found.values()]
+        return [e for e in entries if e.path.rstrip("/") != folder.rstrip("/") and not e.path.endswith("/")]
+    selector = pyarrow.fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
+    return [_from_native(info) for info in filesystem.get_file_info(selector)]
+
+
+def _fsspec_handler(filesystem: pyarrow.fs.FileSystem) -> bool:
+    return isinstance(getattr(filesystem, "handler", None), pyarrow.fs.FSSpecHandler)
+
+
+def _from_native(info: pyarrow.fs.FileInfo) -> _Entry:
+    is_folder = info.type == pyarrow.fs.FileType.Directory
+    modified = "" if is_folder or info.mtime_ns is None else _iso(info.mtime_ns)
+    return _Entry(info.path, 0 if is_folder else int(info.size), modified, is_folder)
+
+
+def _from_fsspec(info: Mapping[str, object]) -> _Entry:
+    moment = next(
+        (info[k] for k in ("LastModified", "last_modified", "mtime", "updated", "created") if info.get(k)),
+        None,
+    )
+    if isinstance(moment, datetime):
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+        modified = _iso(int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000)
+    elif isinstance(moment, int | float):
+        modified = _iso(int(moment * 1_000_000_000))
+    else:
+        modified = str(moment or "")
+    size = info.get("size")
+    return _Entry(str(info["name"]), size if isinstance(size, int) else 0, modified, info.get("type") == "directory")
+
+
+def _iso(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -1,0 +1,123 @@
+"""From files with cut points to shards: large files are cut, small ones put together, deterministically."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from jobs.corpus.listing import InputFile
+from jobs.corpus.pieces import Piece
+from jobs.corpus.records import CutPoints
+
+# A run that every shard reads from its begin (a row group, a compressed file) is cut into no more parts than
+# this, which costs 8 readings of it, unless the parts would not fit in memory.
+_CUTS_OF_COSTLY = 16
+_COSTLY_BYTES = 64 << 20
+_LARGEST_PART = 256 << 20
+
+_SMALLEST_SHARE = 1 / 512  # of a full shard: smaller ones would cost more to schedule than to compute
+_FILES_IN_SHARD = 512  # each is at least one request
+_ROUNDING = 1e-6
+_FULLER = 1.25  # times the even share, to make up for shards before that could not be filled
+
+
+@dataclass(frozen=True)
+class Run:
+    """Consecutive rows of one file that go into one shard together.
+
+    ``weight`` is the share of a full shard that they fill. ``divisible``: they may be cut between any two
+    rows (a Parquet row group). ``least_target``: the share that a part of its costly surroundings must have.
+    """
+
+    file: InputFile
+    row_start: int
+    num_rows: int
+    byte_start: int
+    num_bytes: int
+    weight: float
+    divisible: bool
+    least_target: float
+
+
+def runs_of(file: InputFile, cuts: CutPoints, shard_rows: int, shard_bytes: int) -> Iterator[Run]:
+    """The runs between a file's cut points."""
+    is_parquet = file.format == "parquet"
+    rows, offsets = cuts.rows.tolist(), cuts.offsets.tolist()
+    of_file = max((rows[-1] - rows[0]) / shard_rows, (offsets[-1] - offsets[0]) / shard_bytes)
+    for i in range(len(rows) - 1):
+        num_rows, num_bytes = rows[i + 1] - rows[i], offsets[i + 1] - offsets[i]
+        if not num_rows:
+            continue
+        weight = max(num_rows / shard_rows, num_bytes / shard_bytes)
+        least = 0.0
+        if is_parquet and num_bytes > _COSTLY_BYTES:
+            least = min(weight / _CUTS_OF_COSTLY, _LARGEST_PART / shard_bytes)
+        elif file.compression != "none" and offsets[-1] > _COSTLY_BYTES:
+            least = min(of_file / _CUTS_OF_COSTLY, _LARGEST_PART / shard_bytes)
+        yield Run(file, rows[i], num_rows, offsets[i], num_bytes, weight, is_parquet, least)
+
+
+def pack(runs: Sequence[Run], shard_rows: int, shard_bytes: int, min_shards: int) -> list[Piece]:
+    """Pieces of all shards, in the order of the runs.
+
+    Shards are of about equal weight: what is left is divided by the number of shards that are left, so that
+    there is no small rest at the end.
+    """
+    total = sum(run.weight for run in runs)
+    wanted = max(math.ceil(total), min(min_shards, math.ceil(total / _SMALLEST_SHARE)), 1)
+    target = even = total / wanted
+    parts = [part for run in runs for part in _divide(run, even)]
+
+    pieces: list[Piece] = []
+    shard, filled, files, left = 0, 0.0, 0, total
+    for part in parts:
+        previous = pieces[-1] if pieces and pieces[-1].shard == shard else None
+        same_file = previous is not None and previous.source == part.file.source
+        full = filled + part.weight > max(target, part.least_target) * (1 + _ROUNDING)
+        if previous is not None and (full or (files == _FILES_IN_SHARD and not same_file)):
+            shard, filled, files, same_file = shard + 1, 0.0, 0, False
+            target = min(left / max(wanted - shard, 1), _FULLER * even, 1.0)
+        filled += part.weight
+        left -= part.weight
+        if same_file:
+            last = pieces[-1]
+            pieces[-1] = replace(last, num_rows=last.num_rows + part.num_rows, byte_end=_end(part))
+        else:
+            files += 1
+            pieces.append(_piece(part, shard))
+    return pieces
+
+
+def _divide(run: Run, target: float) -> Iterator[Run]:
+    """Equal parts of about the target's weight, if the run may be divided and is heavier."""
+    parts = math.ceil(run.weight / max(target, run.least_target) - _ROUNDING)
+    parts = min(parts, run.num_rows)
+    if not run.divisible or parts <= 1:
+        yield run
+        return
+    for i in range(parts):
+        first, last = run.num_rows * i // parts, run.num_rows * (i + 1) // parts
+        share = (last - first) / run.num_rows
+        yield replace(run, row_start=run.row_start + first, num_rows=last - first, weight=run.weight * share)
+
+
+def _piece(part: Run, shard: int) -> Piece:
+    file = part.file
+    by_bytes = file.format not in ("parquet", "text")
+    return Piece(
+        shard=shard,
+        source=file.source,
+        format=file.format,
+        compression=file.compression,
+        row_start=part.row_start,
+        num_rows=part.num_rows,
+        byte_start=part.byte_start if by_bytes else None,
+        byte_end=_end(part) if by_bytes else None,
+        size=file.size,
+        modified=file.modified,
+    )
+
+
+def _end(part: Run) -> int | None:
+    return None if part.file.format in ("parquet", "text") else part.byte_start + part.num_bytes

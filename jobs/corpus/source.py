@@ -1,0 +1,51 @@
+"""The plan as Ray Data's input: one small block of pieces a shard, and the stage that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.corpus.columns import InputColumns
+from jobs.corpus.read import read_shard
+
+
+def shard_blocks(plan: pa.Table, shards: Sequence[int]) -> Iterator[pa.Table]:
+    """The pieces of each of these shards, as a table of its own."""
+    order = plan.sort_by("shard").combine_chunks()
+    numbers = order.column("shard").to_numpy()
+    starts = np.searchsorted(numbers, shards, side="left")
+    ends = np.searchsorted(numbers, shards, side="right")
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        # take() copies the few rows: a slice would carry the whole plan's buffers along
+        yield order.take(np.arange(start, end))
+
+
+@dataclass(frozen=True)
+class Read:
+    """The pieces of one shard → its documents.
+
+    Needs   the columns of the plan
+    Adds    doc_id, source: string; row, _shard, _shard_rows: int64; _text: large_string, null where quarantined;
+            _text_pair: large_string, for pairs; quarantine_reason, quarantine_detail: string; the kept columns
+
+    Ray's own Parquet reader may give nothing of a corrupt file as success; here a shard either gives exactly its
+    planned rows or its task fails.
+
+    Attributes:
+        kept: new name of each kept column, by its name in the input.
+        kept_schema: names and types of the kept columns in the input.
+    """
+
+    columns: InputColumns
+    kept: Mapping[str, str]
+    kept_schema: pa.Schema
+    options: Mapping[str, str]
+
+    def __call__(self, pieces: pa.Table) -> pa.Table:
+        documents = read_shard(pieces, self.columns, self.kept_schema, self.options)
+        documents = documents.rename_columns([self.kept.get(name, name) for name in documents.column_names])
+        planned = sum(pieces.column("num_rows").to_pylist())
+        return documents.append_column("_shard_rows", pa.array(np.full(documents.num_rows, planned)))

@@ -1,0 +1,52 @@
+import pytest
+
+from jobs.corpus.columns import InputColumns
+from tests.jobs.corpus.corpora import delimited, read_all, reasons, write_bytes
+
+BAD_RECORDS = [
+    (b"one field", "malformed_record"),
+    (b"a,b,c,d", "malformed_record"),
+    (b'"never, closed', "malformed_record"),
+    (b",k,1", "empty_text"),
+    (b'" ",k,1', "empty_text"),
+    (b"caf\xe9,k,1", "undecodable_text"),
+    (b"x,k\xe9,1", "bad_column"),
+    (b"x,k,\xe9", "bad_column"),
+    (b'5" pipe,k,1', None),
+    (b'"x" y,k,1', None),
+    (b'"a\nb",k,1', None),
+    (b"x,,1", None),
+    (b"lone \r return,k,1", None),
+    (b'"lone \r return",k,1', None),
+    (b'"a ""quote""",k,1', None),
+    (b'",",k,1', None),
+]
+
+
+@pytest.mark.parametrize(("record", "reason"), BAD_RECORDS, ids=[str(record) for record, _ in BAD_RECORDS])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_bad_csv_record_is_quarantined_alone(tmp_path, record, reason, end):
+    lines = [b"text,key,n", b"before,b,1", b"", record]
+    if b"never" not in record:
+        lines.append(b"after,a,3")
+    (tmp_path / "a.csv").write_bytes(end.join(lines) + end)
+    table, _ = read_all(tmp_path, InputColumns(id="key", keep=("n",)))
+    assert reasons(table) == [None, reason, None][: len(lines) - 2]
+    assert table["_text"].to_pylist()[0::2] == ["before", "after"][: len(lines) - 3]
+    assert table["n"].to_pylist()[0::2] == ["1", "3"][: len(lines) - 3]
+    assert table["doc_id"].to_pylist()[0::2] == ["b", "a"][: len(lines) - 3]
+
+
+def test_csv_columns_may_be_in_any_order_and_fields_long(tmp_path):
+    long = "word " * 60_000
+    write_bytes(tmp_path / "a.csv", delimited([{"n": 1, "text": "a,b"}, {"n": 2, "text": long}]) + b"torn\n")
+    table, _ = read_all(tmp_path, InputColumns(keep=("n",)))
+    assert table["_text"].to_pylist() == ["a,b", long, None]
+    assert table["n"].to_pylist() == ["1", "2", None]
+    assert reasons(table) == [None, None, "malformed_record"]
+
+
+def test_tsv_takes_tabs_and_leaves_commas(tmp_path):
+    write_bytes(tmp_path / "a.tsv", b"\xef\xbb\xbftext\tn\na, b\t1\n")
+    table, _ = read_all(tmp_path, InputColumns(keep=("n",)))
+    assert table.select(["_text", "n"]).to_pylist() == [{"_text": "a, b", "n": "1"}]
