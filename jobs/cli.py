@@ -1,0 +1,131 @@
+"""The ``strideformer`` command: a job's name, then that job's flags, which come from its settings model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from jobs.settings import ClassifySettings, TrainSettings, load_settings
+from strideformer.errors import StrideformerError
+
+POSITIONAL = ("inputs", "output")
+JOBS: dict[str, type[BaseModel]] = {"classify": ClassifySettings, "train": TrainSettings}
+
+
+def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
+    """The parser of a job: INPUT … OUTPUT, then one flag a field of its settings model."""
+    parser = argparse.ArgumentParser(
+        prog=f"strideformer {name}",
+        usage=f"strideformer {name} INPUT [INPUT ...] OUTPUT [flags]",
+        description=kind.__doc__,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("paths", nargs="*", metavar="INPUT ... OUTPUT", help=_paths_help(kind))
+    parser.add_argument("--config", metavar="FILE", help="YAML file of settings; flags win over it.")
+    for field_name, field in kind.model_fields.items():
+        if field_name not in POSITIONAL:
+            _add_flag(parser, field_name, field)
+    return parser
+
+
+def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
+    """Arguments to settings.
+
+    Raises:
+        StrideformerError: a value is missing or wrong.
+        SystemExit: an unknown flag (2) or ``--help`` (0), by argparse.
+    """
+    flags = vars(build_parser(name, kind).parse_intermixed_args(arguments))
+    config = flags.pop("config", None)
+    paths = flags.pop("paths", [])
+    if len(paths) == 1:
+        raise StrideformerError(f"give at least one INPUT and then OUTPUT: only {paths[0]!r} was given")
+    if paths:
+        flags["inputs"], flags["output"] = paths[:-1], paths[-1]
+    options = flags.pop("storage_option", None)
+    if options is not None:
+        flags["storage_option"] = dict(_key_value(option) for option in options)
+    return load_settings(kind, flags, config)
+
+
+def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arguments: Sequence[str]) -> int:
+    """Run one job and answer with its exit code: 0 done, 1 failed but resumable, 2 wrong call."""
+    try:
+        settings = parse(name, kind, arguments)
+        run(settings)
+    except StrideformerError as error:
+        print(f"strideformer {name}: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+    except KeyboardInterrupt:
+        print(f"strideformer {name}: interrupted; the same command with --resume goes on", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the ``strideformer`` command."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: strideformer JOB [flags]; strideformer JOB --help says more\n")
+        for name, kind in JOBS.items():
+            print(f"  {name:10} {kind.__doc__}")
+        return 0 if arguments else 2
+    name = arguments[0]
+    if name not in JOBS:
+        print(f"strideformer: {name!r} is not a job: use {', '.join(JOBS)}", file=sys.stderr)
+        return 2
+    # A wrong call is answered before the job's imports (torch, Ray) have cost their seconds.
+    return run_command(name, JOBS[name], lambda settings: import_module(f"jobs.{name}").run(settings), arguments[1:])
+
+
+def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> None:
+    flag = "--" + name.replace("_", "-")
+    kind = _without_none(field.annotation)
+    origin = typing.get_origin(kind)
+    default = "" if field.default is None or field.is_required() or field.default_factory else f" [{field.default}]"
+    text = (field.description or "").replace("%", "%%") + ("" if kind is bool else default)
+    if kind is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+    elif origin is dict:
+        parser.add_argument(flag, action="append", metavar="KEY=VALUE", help=text)
+    elif origin is list:
+        parser.add_argument(flag, type=_comma_separated, metavar="NAME[,NAME]", help=text)
+    elif origin is typing.Literal:
+        parser.add_argument(flag, choices=typing.get_args(kind), help=text)
+    else:
+        parser.add_argument(flag, metavar="N" if kind is int else "VALUE", help=text)
+
+
+def _without_none(annotation: Any) -> Any:
+    """``int`` of ``int | None``."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return next(part for part in typing.get_args(annotation) if part is not type(None))
+    return annotation
+
+
+def _paths_help(kind: type[BaseModel]) -> str:
+    fields = kind.model_fields
+    return f"INPUT: {fields['inputs'].description} OUTPUT: {fields['output'].description}".replace("%", "%%")
+
+
+def _comma_separated(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _key_value(option: str) -> tuple[str, str]:
+    key, sign, value = option.partition("=")
+    if not sign or not key:
+        raise StrideformerError(f"--storage-option {option!r} is not key=value")
+    return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Bringing a model from where the driver finds it to every process that runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from strideformer.errors import StrideformerError
+
+# What a model folder may hold that we read: no code, no pickle but the weights-only .bin of old checkpoints.
+TOKENIZER_FILE = "checkpoint/tokenizer.json"
+MODEL_FILES = (".json", ".txt", ".model", ".safetensors", "pytorch_model.bin", ".jinja")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A checkpoint and its encoder, as files that travel through Ray's object store.
+
+    Workers need neither the driver's disk nor the encoder's package: ``fetch`` writes the files to a folder
+    of their node, once a node, and answers with it.
+
+    Attributes:
+        fingerprint: sha256 over every file's name and content.
+        files: an object reference to ``{relative name: (size,) uint8 array}``, or that mapping itself.
+    """
+
+    fingerprint: str
+    files: Any
+
+    @classmethod
+    def of(cls, folders: Mapping[str, Path], tokenizer: str) -> ModelSource:
+        """Read model folders from the driver's disk.
+
+        Args:
+            folders: ``{"checkpoint": folder}``, with ``"encoder"`` beside it when the checkpoint was saved
+                without its encoder's weights.
+            tokenizer: the fast tokenizer as JSON, which becomes the checkpoint's ``tokenizer.json``, so that
+                workers tokenise without transformers.
+        """
+        files = {TOKENIZER_FILE: np.frombuffer(tokenizer.encode(), dtype=np.uint8)}
+        digest = hashlib.sha256()
+        for part, folder in sorted(folders.items()):
+            for file in sorted(folder.rglob("*")):
+                if file.is_file() and file.name.endswith(MODEL_FILES):
+                    name = f"{part}/{file.relative_to(folder).as_posix()}"
+                    files.setdefault(name, np.fromfile(file, dtype=np.uint8))
+        for name, content in sorted(files.items()):
+            digest.update(f"{name}\0{len(content)}\0".encode())
+            digest.update(content.data)
+        return cls(digest.hexdigest(), files)
+
+    def stored(self) -> ModelSource:
+        """The same with its files in Ray's object store, so that they are copied once a node and not per task."""
+        import ray
+
+        return ModelSource(self.fingerprint, ray.put(self.files))
+
+    def fetch(self) -> Path:
+        """Folder on this machine that holds the checkpoint, written by the first process that asks for it."""
+        return _fetch(self)
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ModelSource) and other.fingerprint == self.fingerprint
+
+
+@lru_cache(maxsize=4)
+def _fetch(source: ModelSource) -> Path:
+    target = Path(tempfile.gettempdir()) / f"strideformer-{os.getuid()}" / source.fingerprint[:32]
+    if not (target / "complete").exists():
+        files = source.files
+        if not isinstance(files, dict):
+            import ray
+
+            files = ray.get(files)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if target.parent.stat().st_uid != os.getuid():
+            raise StrideformerError(
+                f"{target.parent} belongs to another user: remove it, or set TMPDIR to another folder"
+            )
+        with tempfile.TemporaryDirectory(dir=target.parent) as staging:
+            for name, content in files.items():
+                file = Path(staging) / "model" / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                content.tofile(file)
+            (Path(staging) / "model" / "complete").touch()
+            _point_at_encoder(Path(staging) / "model", target)
+            try:
+                (Path(staging) / "model").rename(target)
+            except OSError as error:
+                if not (target / "complete").exists():
+                    raise StrideformerError(f"cannot write the model to {target}: {error}") from error
+    return target / "checkpoint"
+
+
+def _point_at_encoder(staged: Path, target: Path) -> None:
+    """Let the checkpoint's config name the encoder that travelled with it."""
+    if (staged / "encoder").exists():
+        config = staged / "checkpoint" / "config.json"
+        values = json.loads(config.read_text(encoding="utf-8"))
+        values["first_model_name"] = str(target / "encoder")
+        config.write_text(json.dumps(values, indent=2), encoding="utf-8")

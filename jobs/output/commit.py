@@ -1,0 +1,133 @@
+"""Committing a shard: one deterministic object whose presence is the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jobs.corpus.storage import resolve, write_atomically
+from jobs.output.receipt import RECEIPT_KEY, Receipt
+
+OWN_COLUMNS = ("doc_id", "label", "score", "scores", "num_tokens", "num_chunks", "truncated", "source", "row")
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+TEMPORARY_FOLDER = "_strideformer/tmp"
+
+
+def labelled_schema(label: pa.DataType, scores: pa.DataType, kept: pa.Schema) -> pa.Schema:
+    """The schema of every labelled part of a job, with rows in it or not."""
+    types = {
+        "doc_id": pa.string(),
+        "label": label,
+        "score": pa.float32(),
+        "scores": scores,
+        "num_tokens": pa.int64(),
+        "num_chunks": pa.int32(),
+        "truncated": pa.bool_(),
+        "source": pa.string(),
+        "row": pa.int64(),
+    }
+    return pa.schema([*types.items(), *((field.name, field.type) for field in kept)])
+
+
+def part_name(shard: int) -> str:
+    """The file name of a shard, the same under OUTPUT/ and OUTPUT/_quarantine/."""
+    return f"part-{shard:08d}.parquet"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One whole labelled shard → its files under OUTPUT, and a receipt.
+
+    Needs   the columns of ``schema``, quarantine_reason, quarantine_detail, _shard, _shard_rows
+    Gives   one row: shard: int64, receipt: string (JSON)
+
+    The quarantine is written first and the labelled part last, since the part's presence is the commit.
+    Writing a shard twice writes the same objects again.
+    """
+
+    output: str
+    options: Mapping[str, str]
+    job: str
+    schema: pa.Schema
+
+    def __call__(self, documents: pa.Table) -> pa.Table:
+        shard = whole_shard(documents)
+        bad = documents.column("quarantine_reason").is_valid()
+        labelled = documents.filter(pc.invert(bad)).select(self.schema.names).cast(self.schema)
+        quarantined = documents.filter(bad)
+        receipt = receipt_of(shard, self.job, labelled, quarantined)
+        filesystem, root = resolve(self.output, self.options)
+        if quarantined.num_rows:
+            table = quarantined.select(["doc_id", "source", "row", "quarantine_reason", "quarantine_detail"])
+            table = table.rename_columns(QUARANTINE_SCHEMA.names).cast(QUARANTINE_SCHEMA)
+            write_atomically(
+                filesystem,
+                f"{root}/_quarantine/{part_name(shard)}",
+                _parquet(table, receipt),
+                temporary_folder=f"{root}/{TEMPORARY_FOLDER}",
+            )
+        write_atomically(
+            filesystem,
+            f"{root}/{part_name(shard)}",
+            _parquet(labelled, receipt),
+            temporary_folder=f"{root}/{TEMPORARY_FOLDER}",
+        )
+        return pa.table({"shard": [shard], "receipt": [receipt.to_json()]})
+
+
+def whole_shard(documents: pa.Table) -> int:
+    """The number of the shard that a block holds, checked against the rows the plan gave it.
+
+    The read stage writes the planned row count beside the shard number, so a block that Ray merged, cut or
+    lost rows of cannot pass.
+    """
+    shards = documents.column("_shard").unique().to_pylist()
+    planned = documents.column("_shard_rows").unique().to_pylist()
+    if len(shards) != 1 or planned != [documents.num_rows]:
+        raise AssertionError(
+            f"a block holds {documents.num_rows} rows of shards {shards} where the plan says {planned}: "
+            f"please report this as a bug of strideformer"
+        )
+    return int(shards[0])
+
+
+def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table) -> Receipt:
+    """Count what a shard's two files hold."""
+    return Receipt(
+        shard=shard,
+        job=job,
+        documents=labelled.num_rows + quarantined.num_rows,
+        labelled=labelled.num_rows,
+        quarantined=quarantined.num_rows,
+        tokens=pc.sum(labelled.column("num_tokens")).as_py() or 0,
+        chunks=pc.sum(labelled.column("num_chunks")).as_py() or 0,
+        truncated=pc.sum(labelled.column("truncated")).as_py() or 0,
+        label_counts=_counts(labelled.column("label")),
+        reasons=_counts(quarantined.column("quarantine_reason")),
+    )
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    if pa.types.is_list(column.type):
+        column = pc.list_flatten(column)
+    counted = column.value_counts().to_pylist()
+    return {str(entry["values"]): int(entry["counts"]) for entry in counted if entry["values"] is not None}
+
+
+def _parquet(table: pa.Table, receipt: Receipt) -> pa.Buffer:
+    table = table.replace_schema_metadata({RECEIPT_KEY: receipt.to_json().encode()})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()

@@ -1,0 +1,153 @@
+"""The output folder over a job's life: empty, started, resumed, finished."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from jobs.corpus.storage import delete, list_names, read_bytes, resolve, write_atomically
+from jobs.corpus.storage_errors import require_bucket, storage_error
+from jobs.output.commit import TEMPORARY_FOLDER
+from jobs.output.receipt import RECEIPT_KEY, Receipt
+from strideformer.errors import StrideformerError
+
+PART = re.compile(r"part-(\d{8,})\.parquet")
+OWN_NAMES = ("_strideformer", "_quarantine", "_SUCCESS", "report.html")
+# Footers are small and their reading is all latency.
+FOOTER_THREADS = 32
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """OUTPUT and what a job keeps there: the plan, job.json, the parts, _SUCCESS."""
+
+    url: str
+    options: Mapping[str, str]
+
+    def at(self, *names: str) -> tuple[pafs.FileSystem, str]:
+        filesystem, root = resolve(self.url, self.options)
+        return filesystem, posixpath.join(root, *names)
+
+    def write(self, name: str, content: bytes | pa.Buffer) -> None:
+        filesystem, path = self.at(name)
+        temporary = self.at(TEMPORARY_FOLDER)[1]
+        write_atomically(filesystem, path, pa.py_buffer(content), temporary_folder=temporary)
+
+    def names(self, folder: str = "") -> set[str]:
+        """Names in OUTPUT, or in a folder of it; empty where there is none.
+
+        Raises:
+            StrideformerError: the storage refuses, or the bucket is not there.
+        """
+        filesystem, path = self.at(folder) if folder else self.at()
+        require_bucket(filesystem, path, self.url)
+        try:
+            return list_names(filesystem, path)
+        except Exception as error:  # fsspec's backends raise types of their own
+            raise storage_error(error, self.url) from error
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of ours.
+
+        Raises:
+            StrideformerError: it is not JSON.
+        """
+        filesystem, path = self.at(name)
+        try:
+            values: dict[str, Any] = json.loads(bytes(read_bytes(filesystem, path)))
+        except ValueError as error:
+            raise StrideformerError(f"{self.url}/{name} is not JSON ({error}): start again with --overwrite") from error
+        return values
+
+    def write_plan(self, plan: pa.Table) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(plan, sink, compression="zstd")
+        self.write("_strideformer/plan.parquet", sink.getvalue())
+
+    def read_plan(self) -> pa.Table:
+        filesystem, path = self.at("_strideformer/plan.parquet")
+        return pq.read_table(pa.BufferReader(read_bytes(filesystem, path)))
+
+    def clear(self) -> None:
+        """Delete what an earlier job wrote here, _SUCCESS first, and nothing else."""
+        names = self.names()
+        own = [name for name in names if name in OWN_NAMES or PART.fullmatch(name)]
+        for name in sorted(own, key=lambda name: name != "_SUCCESS"):
+            delete(*self.at(name))
+
+    def receipts(self, job: str, shards: set[int]) -> Iterator[Receipt]:
+        """Receipts of the shards that are committed, from their parts' footers.
+
+        A part whose footer cannot be read, or that another job wrote, does not count as committed: the shard
+        runs again and is written over.
+        """
+        parts = [int(found[1]) for name in self.names() if (found := PART.fullmatch(name))]
+
+        def read(shard: int) -> Receipt | None:
+            filesystem, path = self.at(f"part-{shard:08d}.parquet")
+            try:
+                metadata = pq.read_schema(path, filesystem=filesystem).metadata or {}
+                receipt = Receipt.from_json(metadata[RECEIPT_KEY])
+            except (pa.ArrowInvalid, KeyError, ValueError, TypeError):
+                return None
+            return receipt if receipt.job == job and receipt.shard == shard else None
+
+        with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+            found_receipts = pool.map(read, sorted(shards.intersection(parts)))
+            yield from (receipt for receipt in found_receipts if receipt is not None)
+
+    def finish(self, totals: Mapping[str, Any], quarantining_shards: set[int]) -> None:
+        """Write _SUCCESS, and delete what attempts that died left: uncounted quarantine parts, temporary files."""
+        for name in self.names("_quarantine"):
+            found = PART.fullmatch(name)
+            if found and int(found[1]) not in quarantining_shards:
+                delete(*self.at("_quarantine", name))
+        self.write("_SUCCESS", json.dumps(totals, indent=2, ensure_ascii=False).encode())
+        delete(*self.at(TEMPORARY_FOLDER))
+
+
+def check_usable(folder: OutputFolder, resume: bool, overwrite: bool) -> None:
+    """Refuse an output that holds anything, unless told what to do with it.
+
+    Raises:
+        StrideformerError: it is not empty.
+    """
+    names = folder.names()
+    if not names or overwrite or (resume and "_strideformer" in names):
+        return
+    own = names.intersection(OWN_NAMES)
+    if resume:
+        raise StrideformerError(
+            f"{folder.url} holds files but no job of strideformer to resume: choose an empty folder"
+        )
+    advice = "use --resume to go on with it or --overwrite to start again" if own else "choose an empty folder"
+    raise StrideformerError(f"output {folder.url} is not empty (it holds {sorted(names)[0]!r}): {advice}")
+
+
+def check_same_job(folder: OutputFolder, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to resume a job whose model, chunking, columns or input changed, and say what differs.
+
+    Raises:
+        StrideformerError: the first thing that differs, then and now.
+    """
+    for name, value in now.items():
+        if before.get(name) != value:
+            then, today = _short(before.get(name)), _short(value)
+            raise StrideformerError(
+                f"cannot resume {folder.url}: {name.replace('_', ' ')} was {then} and is now {today}; "
+                f"put it back, or start again with --overwrite or another output"
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."

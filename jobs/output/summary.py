@@ -1,0 +1,77 @@
+"""The end of a job: totals for _SUCCESS, and the table that a person reads."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.output.progress import count, duration
+from jobs.output.receipt import Receipt
+
+LABELS_SHOWN = 20
+VERSIONS = ("strideformer", "ray", "torch", "transformers", "tokenizers", "pyarrow", "s3fs")
+
+
+def success(total: Receipt, seconds: float, shards: int) -> dict[str, Any]:
+    """What _SUCCESS holds; ``seconds`` are those of the run that finished the job."""
+    return {
+        "documents": total.documents,
+        "labelled": total.labelled,
+        "quarantined": total.quarantined,
+        "truncated": total.truncated,
+        "tokens": total.tokens,
+        "chunks": total.chunks,
+        "shards": shards,
+        "labels": total.label_counts,
+        "quarantine_reasons": total.reasons,
+        "seconds": round(seconds, 3),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what computes the result."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def print_summary(total: Receipt, before: Receipt, seconds: float, output: str) -> None:
+    """The table at the end of a run: documents, labels with their shares, rates, where the output is."""
+    console = Console()
+    table = Table(title="Labelled", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_row("documents", f"{total.documents:,}")
+    table.add_row("labelled", f"{total.labelled:,}")
+    table.add_row("quarantined", f"{total.quarantined:,}")
+    for reason, number in sorted(total.reasons.items(), key=lambda item: -item[1]):
+        table.add_row(f"  {reason}", f"{number:,}")
+    if total.truncated:
+        table.add_row("truncated", f"{total.truncated:,}")
+    table.add_row("chunks", count(total.chunks))
+    table.add_row("tokens", count(total.tokens))
+    table.add_row("time", duration(seconds))
+    if seconds > 0:
+        table.add_row("documents/s", f"{(total.documents - before.documents) / seconds:,.1f}")
+        table.add_row("tokens/s", count((total.tokens - before.tokens) / seconds))
+    console.print(table)
+    if total.label_counts:
+        labels = Table("label", "documents", "share", title="Labels", title_justify="left")
+        ordered = sorted(total.label_counts.items(), key=lambda item: -item[1])
+        for name, number in ordered[:LABELS_SHOWN]:
+            labels.add_row(name, f"{number:,}", f"{100 * number / max(1, total.labelled):.1f} %")
+        if len(ordered) > LABELS_SHOWN:
+            labels.add_row(f"{len(ordered) - LABELS_SHOWN} more", "", "")
+        console.print(labels)
+    if total.quarantined:
+        console.print(f"{total.quarantined:,} documents are in {output}/_quarantine with their reasons.")
+    console.print(f"Output: {output}")

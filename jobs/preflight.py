@@ -1,0 +1,155 @@
+"""What can be wrong is found before any actor starts: input, columns, model, chunking, output."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.corpus.columns import InputColumns
+from jobs.corpus.listing import InputFile, list_inputs
+from jobs.corpus.plan import check_columns
+from jobs.corpus.storage_errors import require_writable
+from jobs.model_source import ModelSource
+from jobs.output.commit import OWN_COLUMNS, TEMPORARY_FOLDER, labelled_schema
+from jobs.settings import ClassifySettings
+from jobs.stages.aggregate import label_type, scores_type
+from jobs.stages.chunk import Chunking
+from strideformer.checkpoint import checkpoint_folders
+from strideformer.chunking import Chunker
+from strideformer.config import check_positions
+from strideformer.encoder import load_tokenizer
+from strideformer.errors import StrideformerError
+from strideformer.model import Strideformer
+from strideformer.predictions import LabelSpace
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What preflight found, all that the job goes on with.
+
+    Attributes:
+        files: the input files, sorted by source.
+        columns: which columns of theirs are read.
+        kept: new name of each kept column, by its name in the input.
+        kept_schema: names and types of the kept columns in the input.
+        model: the checkpoint, and its encoder where it was saved without.
+        output_schema: of every labelled part.
+        fingerprint: what must be the same for a job to be resumed.
+    """
+
+    files: list[InputFile]
+    columns: InputColumns
+    kept: Mapping[str, str]
+    kept_schema: pa.Schema
+    model: ModelSource
+    chunking: Chunking
+    output_schema: pa.Schema
+    fingerprint: dict[str, Any]
+
+
+def check(settings: ClassifySettings) -> Checked:
+    """Check a call of the classify job in the order of what is cheapest to find wrong.
+
+    Raises:
+        StrideformerError: the first thing that is wrong, in one sentence.
+    """
+    kept = kept_names(settings.keep_columns)
+    columns = InputColumns(
+        text=settings.text_column, pair=settings.pair_column, id=settings.id_column, keep=tuple(kept)
+    )
+    forced = None if settings.format == "auto" else settings.format
+    files = list_inputs(settings.inputs, settings.storage_option, forced)
+    check_apart(settings.output, [file.source for file in files])
+    kept_schema = check_columns(files, columns, settings.storage_option)
+    require_writable(settings.output, settings.storage_option, TEMPORARY_FOLDER)
+
+    folders = checkpoint_folders(settings.model)
+    strideformer = Strideformer.from_pretrained(folders["checkpoint"])
+    config = strideformer.config
+    chunking = Chunking(
+        settings.max_length or config.max_length,
+        config.stride if settings.stride is None else settings.stride,
+        settings.max_chunks or config.max_chunks,
+    )
+    tokenizer = load_tokenizer(folders["checkpoint"], config.first_model_name)
+    check_positions(config.first_model_config, chunking.max_length)
+    chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
+    chunker.template(settings.pair_column is not None)
+    labels = LabelSpace.of(config)
+    kept_output = pa.schema([pa.field(kept[field.name], field.type) for field in kept_schema])
+    model = ModelSource.of(folders, tokenizer.backend_tokenizer.to_str())
+    return Checked(
+        files=files,
+        columns=columns,
+        kept=kept,
+        kept_schema=kept_schema,
+        model=model,
+        chunking=chunking,
+        output_schema=labelled_schema(label_type(labels), scores_type(labels), kept_output),
+        fingerprint=fingerprint(settings, files, model, chunking),
+    )
+
+
+def kept_names(keep_columns: Sequence[str]) -> dict[str, str]:
+    """``["a", "label:truth"]`` to ``{"a": "a", "label": "truth"}``.
+
+    Raises:
+        StrideformerError: a name is used twice, or is one of the output's own.
+    """
+    kept: dict[str, str] = {}
+    for entry in keep_columns:
+        name, _, renamed = entry.partition(":")
+        new = renamed or name
+        if new in OWN_COLUMNS:
+            raise StrideformerError(
+                f"--keep-columns {entry}: the output has a column {new!r} of its own, so keep it under another "
+                f"name, such as {name}:input_{name}"
+            )
+        if new.startswith(("_", "quarantine_")):
+            raise StrideformerError(
+                f"--keep-columns {entry}: names that start with _ or quarantine_ are the job's own, so keep it "
+                f"under another name, such as {name}:input_{name.strip('_')}"
+            )
+        if name in kept or new in kept.values():
+            raise StrideformerError(f"--keep-columns names {new!r} twice: name it once")
+        kept[name] = new
+    return kept
+
+
+def check_apart(output: str, sources: Sequence[str]) -> None:
+    """Refuse an output folder that the input was found in: the next run would read this one's result.
+
+    Raises:
+        StrideformerError: a source lies under the output.
+    """
+    root = output.rstrip("/") + "/"
+    for source in sources:
+        if source.startswith(root):
+            raise StrideformerError(f"output {output} holds the input {source}: choose a folder apart from it")
+
+
+def fingerprint(
+    settings: ClassifySettings, files: Sequence[InputFile], model: ModelSource, chunking: Chunking
+) -> dict[str, Any]:
+    """What decides a job's result: model, chunking, columns, and which files of which size and time."""
+    listing = hashlib.sha256()
+    for file in files:
+        listing.update(f"{file.source}\0{file.size}\0{file.modified}\n".encode())
+    return {
+        "model": model.fingerprint,
+        "max_length": chunking.max_length,
+        "stride": chunking.stride,
+        "max_chunks": chunking.max_chunks,
+        "text_column": settings.text_column,
+        "pair_column": settings.pair_column,
+        "id_column": settings.id_column,
+        "keep_columns": settings.keep_columns,
+        "limit": settings.limit,
+        "number_of_input_files": len(files),
+        "input_bytes": sum(file.size for file in files),
+        "input_listing": listing.hexdigest(),
+    }

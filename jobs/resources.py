@@ -1,0 +1,115 @@
+"""How a job shares out the cluster: encoder actors, their CPUs and GPUs, and what is left for the other stages."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from strideformer.errors import StrideformerError
+
+# One encoder actor a node of up to this many cores: beyond that torch's threads stop scaling on one micro-batch.
+CORES_PER_CPU_ENCODER = 16
+# Text of a shard. 32 MiB of English keep a GPU busy for about a second; 1 MiB is about half a minute of two CPU cores.
+SHARD_BYTES = {"gpu": 32 << 20, "cpu": 1 << 20}
+# Shards an encoder should get at least, so that none idles while another works on the last.
+SHARDS_PER_ENCODER = 4
+# What a commit reserves: it mostly waits for storage.
+COMMIT_CPUS = 0.25
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each stage of a job gets.
+
+    Attributes:
+        min_encoders, max_encoders: size of the encoder pool.
+        encoder_gpus: GPUs of each encoder; 0 on a cluster without.
+        encoder_cpus: CPUs that each encoder reserves from Ray. Never all of a node's: reading and committing
+            would wait for ever.
+        threads: torch threads of each encoder, which may be more than it reserves.
+        shard_bytes: most bytes of text in a shard.
+    """
+
+    min_encoders: int
+    max_encoders: int
+    encoder_gpus: float
+    encoder_cpus: float
+    threads: int
+    shard_bytes: int
+
+    @property
+    def min_shards(self) -> int:
+        return SHARDS_PER_ENCODER * self.max_encoders
+
+
+def share_out(nodes: Sequence[Mapping[str, float]], encoders: str = "auto", device: str = "auto") -> Resources:
+    """Divide a cluster.
+
+    Args:
+        nodes: each node's ``{"CPU": …, "GPU": …}``.
+        encoders: ``auto``, a number, or ``min:max``, as in the settings.
+        device: ``cpu`` leaves GPUs alone; ``cuda`` insists on them.
+
+    Raises:
+        StrideformerError: GPUs are asked for where there are none, or more encoders than there are GPUs.
+    """
+    cpus = [node.get("CPU", 0.0) for node in nodes if node.get("CPU", 0.0) > 0]
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    if not cpus:
+        raise StrideformerError("the Ray cluster has no CPUs to schedule on: add a node with CPUs")
+    use_gpus = device.startswith("cuda") or (device == "auto" and gpus >= 1)
+    if use_gpus and gpus < 1:
+        raise StrideformerError(f"device {device!r} was asked for but the Ray cluster has no GPU: use auto or cpu")
+    automatic = int(gpus) if use_gpus else sum(max(1, int(n // CORES_PER_CPU_ENCODER)) for n in cpus)
+    low, _, high = encoders.partition(":")
+    minimum = automatic if low == "auto" else int(low)
+    maximum = int(high) if high else minimum
+    if use_gpus:
+        if minimum > gpus:
+            raise StrideformerError(
+                f"{minimum} encoders were asked for but the Ray cluster has {gpus:g} GPUs: use --encoders {gpus:g}"
+            )
+        reserve = 1.0 if sum(cpus) >= 2 * maximum + 1 else 0.25
+        return Resources(minimum, maximum, 1.0, reserve, 1, SHARD_BYTES["gpu"])
+    per_node = math.ceil(maximum / len(cpus))
+    smallest = min(cpus)
+    reserve = max(0.05, math.floor((smallest - 1 - COMMIT_CPUS) / per_node * 100) / 100)
+    threads = max(1, int(smallest // per_node))
+    return Resources(minimum, maximum, 0.0, reserve, threads, SHARD_BYTES["cpu"])
+
+
+def alive_nodes() -> list[dict[str, float]]:
+    """Resources of the nodes of the cluster we are connected to."""
+    import ray
+
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def connect(address: str | None) -> bool:
+    """Connect to a Ray cluster, or start one of our own on this machine, on loopback and without a dashboard.
+
+    Returns:
+        Whether we started it (and so may shut it down).
+
+    Raises:
+        StrideformerError: there is no cluster at the address.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return False
+    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": True}
+    # Ray prints a note about a future change of this default on every start otherwise.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise StrideformerError(f"cannot connect to the Ray cluster at {address}: {error}") from error
+        return True
+    ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    return True

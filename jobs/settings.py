@@ -1,0 +1,177 @@
+"""What every job's settings share: one pydantic model, from which come the flags, the YAML file and the docs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from strideformer.errors import StrideformerError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+ENCODERS_PATTERN = re.compile(r"auto|[1-9]\d*|[1-9]\d*:[1-9]\d*")
+
+
+class JobSettings(BaseModel):
+    """What every settings model shares: unknown fields are refused, and settings do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class CorpusSettings(JobSettings):
+    """Where the documents are and which columns they are in."""
+
+    inputs: list[str] = Field(
+        min_length=1,
+        description="Files, folders or globs on any filesystem (s3://, gs://, az://, local): Parquet, JSON Lines, "
+        "CSV, TSV, or plain text (one document a file), each text format also .gz, .zst or .bz2.",
+    )
+    output: str = Field(description="Folder for the labelled Parquet, on any filesystem; must be empty.")
+    format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "text"] = Field(
+        "auto", description="Format of the inputs; auto goes by each file's extension."
+    )
+    text_column: str = Field("text", description="Column of the text.")
+    pair_column: str | None = Field(
+        None,
+        description="Column of the second text of a pair: it is the long one that is cut into chunks, and "
+        "--text-column is then the short first text that precedes every chunk.",
+    )
+    id_column: str | None = Field(
+        None, description="Column of the document id; without it (or where it is null) ids are source#row."
+    )
+    keep_columns: list[str] = Field(default_factory=list, description="Input columns to carry to the output.")
+    limit: int | None = Field(None, ge=1, description="Label only the first N documents.")
+    storage_option: dict[str, str] = Field(
+        default_factory=dict,
+        description="Filesystem options as key=value, such as endpoint_url or region; never a secret: "
+        "credentials come from the environment or a profile.",
+    )
+    shard_rows: int | None = Field(None, ge=1, description="Most documents in a shard, and so in an output file.")
+    shard_bytes: int | None = Field(None, ge=1, description="Most bytes of text in a shard.")
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        named = [self.text_column, *self.keep_columns, *filter(None, [self.pair_column])]
+        if self.pair_column == self.text_column:
+            raise ValueError(f"pair_column and text_column are both {self.text_column!r}: name two columns")
+        for name in self.keep_columns:
+            if self.keep_columns.count(name) > 1:
+                raise ValueError(f"keep_columns names {name!r} twice: name it once")
+        if any(name.startswith("_") for name in named if name in self.keep_columns):
+            raise ValueError("keep_columns may not start with an underscore: such names are the job's own")
+        return self
+
+
+class ClusterSettings(JobSettings):
+    """What the job runs on."""
+
+    encoders: str = Field(
+        "auto",
+        description="Encoder actors: a number, min:max to grow and shrink with the cluster, or auto: one a GPU, "
+        "or one a node of up to 16 cores where there is none.",
+    )
+    aggregators: int = Field(
+        0,
+        ge=0,
+        description="Aggregator actors; 0 runs the aggregator in the encoders' actors, where it is cheap.",
+    )
+    device: str = Field("auto", description="auto, cpu or cuda.")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto",
+        description="Number format of the encoder; auto: half precision on GPU, bf16 on CPUs that have it.",
+    )
+    token_budget: int | None = Field(None, ge=1, description="Most padded tokens in one micro-batch.")
+    ray_address: str | None = Field(
+        None, description="Cluster to connect to; else RAY_ADDRESS, else a Ray of our own on this machine."
+    )
+    progress: Literal["auto", "bar", "plain", "none"] = Field(
+        "auto", description="Progress display: auto is a bar on a terminal and plain lines elsewhere."
+    )
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _encoders(cls, value: Any) -> str:
+        text = str(value)
+        if not ENCODERS_PATTERN.fullmatch(text):
+            raise ValueError(f"encoders {text!r} is not auto, a number, or min:max")
+        if ":" in text and int(text.split(":")[0]) > int(text.split(":")[1]):
+            raise ValueError(f"encoders {text!r} has a minimum above its maximum")
+        return text
+
+
+class ClassifySettings(ClusterSettings, CorpusSettings):
+    """Label every document of a corpus."""
+
+    model: str = Field(description="Strideformer checkpoint: a folder, a package, or a cached hub model.")
+    max_length: int | None = Field(
+        None, ge=1, description="Tokens in a chunk, special ones included; default: the checkpoint's."
+    )
+    stride: int | None = Field(
+        None, ge=0, description="Tokens that a chunk shares with the one before; default: the checkpoint's."
+    )
+    max_chunks: int | None = Field(
+        None, ge=1, description="Most chunks of a document; the rest is not read; default: the checkpoint's."
+    )
+    resume: bool = Field(False, description="Run what is missing of a job that stopped.")
+    overwrite: bool = Field(False, description="Delete an earlier job's output first.")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if self.resume and self.overwrite:
+            raise ValueError("resume and overwrite contradict each other: give one")
+        return self
+
+
+class TrainSettings(JobSettings):
+    """Train an aggregator on labelled documents over a frozen encoder, and save it without the encoder."""
+
+    inputs: list[str] = Field(min_length=1, description="Labelled training documents, as classify takes them.")
+    output: str = Field(description="Folder for the checkpoint; must not exist.")
+    validation: str = Field(description="Labelled documents that choose the best epoch.")
+    encoder: str = Field(description="Sentence transformer: a folder, package:NAME, or a cached hub model.")
+    text_column: str = Field("text", description="Column of the text.")
+    label_column: str = Field("label", description="Column of the label, one string a document.")
+    max_length: int = Field(384, ge=1, description="Tokens in a chunk, special ones included.")
+    stride: int = Field(128, ge=0, description="Tokens that a chunk shares with the one before.")
+    max_chunks: int = Field(128, ge=1, description="Most chunks of a document.")
+    num_hidden_layers: int = Field(1, ge=1, description="Layers of the aggregator.")
+    num_attention_heads: int = Field(12, ge=1, description="Attention heads of each of its layers.")
+    intermediate_size: int = Field(768, ge=1, description="Width of its feed-forward blocks.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout in the aggregator.")
+    document_pooling: str = Field("mean", description="mean, attention or cls.")
+    chunk_positions: str = Field("none", description="none, learned or sinusoidal.")
+    epochs: int = Field(30, ge=1, description="Passes over the training documents.")
+    learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of AdamW.")
+    batch_size: int = Field(16, ge=1, description="Documents in a step.")
+    seed: int = Field(0, ge=0, description="Seed of weights, order and dropout.")
+
+
+def load_settings(kind: type[Settings], flags: dict[str, Any], config: str | None = None) -> Settings:
+    """Settings from a YAML file and from flags; flags win over the file, the file over the defaults.
+
+    Raises:
+        StrideformerError: the file cannot be read, or a field is unknown, missing or wrong.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        try:
+            values = yaml.safe_load(Path(config).read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise StrideformerError(f"cannot read the settings file {config}: {error}") from error
+        if not isinstance(values, dict):
+            raise StrideformerError(f"the settings file {config} must hold one mapping of names to values")
+        values = {str(name).replace("-", "_"): value for name, value in values.items()}
+    try:
+        return kind.model_validate(values | flags)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        place = f"{field}: " if field else ""
+        known = ", ".join(kind.model_fields) if first["type"] == "extra_forbidden" else ""
+        hint = f" (known: {known})" if known else ""
+        raise StrideformerError(f"{place}{message}{hint}") from error

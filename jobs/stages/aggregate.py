@@ -1,0 +1,98 @@
+"""The aggregate stage: chunk vectors, regrouped by document, to labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import torch
+from strideformer.model import Strideformer
+
+from jobs.model_source import ModelSource
+from jobs.stages.columns import REASON, flat, quarantine, with_columns
+from jobs.stages.encode import Encode, EncoderOptions
+from strideformer.aggregation import DocumentAggregator
+from strideformer.devices import choose_device, choose_dtype
+from strideformer.predictions import LabelSpace
+
+
+def label_type(labels: LabelSpace) -> pa.DataType:
+    """A string; a list of strings for multi-label models."""
+    multi = labels.problem_type == "multi_label_classification"
+    return pa.list_(pa.string()) if multi else pa.string()
+
+
+def scores_type(labels: LabelSpace) -> pa.DataType:
+    """A struct with one float32 a label, so that a query can name the label that it wants."""
+    return pa.struct([pa.field(name, pa.float32()) for name in labels.names])
+
+
+class Aggregate:
+    """Chunk vectors → label, score and scores, for one whole shard.
+
+    Needs   _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>
+    Adds    label: string (list<string> for multi-label), score: float32, scores: struct<label: float32, …>
+    Drops   _chunk_vectors
+    Quarantines documents whose logits are not finite, with reason ``not_finite``.
+    """
+
+    def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
+        torch.set_num_threads(options.threads)
+        device = choose_device(options.device)
+        strideformer = strideformer or Strideformer.from_pretrained(model.fetch())
+        self.labels = LabelSpace.of(strideformer.config)
+        self.aggregator = DocumentAggregator(strideformer, device, choose_dtype(options.dtype, device))
+
+    def __call__(self, documents: pa.Table) -> pa.Table:
+        offsets, vectors = flat(documents, "_chunk_vectors")
+        hidden_size = vectors.type.list_size
+        values = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, hidden_size)
+        tensor = torch.from_numpy(values if values.flags.writeable else values.copy())
+        return self.label(documents.drop_columns(["_chunk_vectors"]), tensor, offsets)
+
+    def label(self, documents: pa.Table, vectors: torch.Tensor, chunk_offsets: np.ndarray) -> pa.Table:
+        """Label documents from their vectors, which never leave the device when it encoded them too.
+
+        Vectors are rounded to float16 first, so that a job gives the same labels whether or not its
+        aggregators have a pool of their own.
+        """
+        logits = self.aggregator(vectors.half(), chunk_offsets).logits
+        finite = np.isfinite(logits).all(axis=1)
+        unmarked = documents.column(REASON).is_null().to_numpy()
+        failures = {
+            int(row): ("not_finite", "the model's logits for this document are NaN or infinite")
+            for row in np.flatnonzero(unmarked & ~finite)
+        }
+        scores = self.labels.scores(np.where(finite[:, None], logits, 0))
+        return with_columns(quarantine(documents, failures), _label_columns(self.labels, scores))
+
+
+class EncodeAndAggregate:
+    """Encode and Aggregate in one actor: the vectors stay on the device."""
+
+    def __init__(self, model: ModelSource, options: EncoderOptions) -> None:
+        strideformer = Strideformer.from_pretrained(model.fetch())
+        self.encode = Encode(model, options, strideformer)
+        self.aggregate = Aggregate(model, options, strideformer)
+
+    def __call__(self, documents: pa.Table) -> pa.Table:
+        return self.aggregate.label(*self.encode.encode(documents))
+
+
+def _label_columns(labels: LabelSpace, scores: np.ndarray) -> dict[str, pa.Array]:
+    """The output columns of (num_documents, num_labels) float32 scores."""
+    given = labels.labels(scores)
+    names = pa.array(labels.names, pa.string())
+    if labels.problem_type == "multi_label_classification":
+        offsets = np.concatenate([[0], np.cumsum(given.sum(axis=1))]).astype(np.int32)
+        label = pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(np.nonzero(given)[1])))
+    elif labels.problem_type == "regression":
+        label = pa.nulls(len(scores), pa.string())
+    else:
+        label = names.take(pa.array(given.argmax(axis=1)))
+    columns = [pa.array(np.ascontiguousarray(scores[:, index])) for index in range(len(labels.names))]
+    fields = list(scores_type(labels))
+    return {
+        "label": label,
+        "score": pa.array(labels.best(scores).astype(np.float32)),
+        "scores": pa.StructArray.from_arrays(columns, fields=fields),
+    }

@@ -1,0 +1,116 @@
+"""The encode stage: chunk views to chunk vectors, on a GPU or CPU actor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from strideformer.model import Strideformer
+
+from jobs.model_source import ModelSource
+from jobs.stages.chunk import Chunking, load_chunker
+from jobs.stages.columns import bisect, quarantine, ragged, read_views, with_columns
+from strideformer.chunking import ChunkViews
+from strideformer.encoder import ChunkEncoder
+from strideformer.errors import StrideformerError
+
+INTERNAL = ["_token_ids", "_chunk_starts", "_chunk_lengths", "_first_ids"]
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """How an encoder actor runs the first model.
+
+    Attributes:
+        device, dtype, token_budget: as in ChunkEncoder.
+        threads: torch threads of a CPU actor; Ray would otherwise give each actor one.
+    """
+
+    chunking: Chunking
+    device: str = "auto"
+    dtype: str = "auto"
+    token_budget: int | None = None
+    threads: int = 1
+
+
+class Encode:
+    """Chunk views → chunk vectors, for one whole shard.
+
+    Needs   _token_ids, _chunk_starts, _chunk_lengths (and _first_ids of pairs), as Chunk adds them
+    Adds    _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>
+    Drops   what it needs
+    Quarantines documents that the encoder fails on, with reason ``encoding_failed``.
+    """
+
+    def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
+        torch.set_num_threads(options.threads)
+        self.encoder = ChunkEncoder.of(
+            strideformer or Strideformer.from_pretrained(model.fetch()),
+            load_chunker(model, options.chunking),
+            device=options.device,
+            dtype=options.dtype,
+            token_budget=options.token_budget,
+        )
+
+    def __call__(self, documents: pa.Table) -> pa.Table:
+        documents, vectors, chunk_offsets = self.encode(documents)
+        half = pa.array(vectors.half().cpu().numpy().reshape(-1), pa.float16())
+        rows = pa.FixedSizeListArray.from_arrays(half, self.encoder.hidden_size)
+        return with_columns(documents, {"_chunk_vectors": ragged(chunk_offsets, rows)})
+
+    def encode(self, documents: pa.Table) -> tuple[pa.Table, torch.Tensor, np.ndarray]:
+        """The documents without their views, (num_chunks, hidden_size) float32 vectors on the device, offsets.
+
+        A failed document's vectors are NaN; its row is marked for quarantine.
+        """
+        views = read_views(documents)
+        vectors = torch.full((views.num_chunks, self.encoder.hidden_size), float("nan"), device=self.encoder.device)
+        failures: dict[int, tuple[str, str]] = {}
+
+        def work(start: int, end: int) -> None:
+            first, last = int(views.chunk_offsets[start]), int(views.chunk_offsets[end])
+            if last > first:
+                vectors[first:last] = self.encoder.encode_views(slice_documents(views, start, end))
+
+        def failed(row: int, error: Exception) -> None:
+            if is_device_failure(error):
+                raise error
+            failures[row] = ("encoding_failed", str(error))
+
+        bisect(0, documents.num_rows, work, failed)
+        filled = int(np.count_nonzero(views.chunk_counts))
+        if filled > 1 and len(failures) == filled:
+            detail = next(iter(failures.values()))[1]
+            raise StrideformerError(
+                f"every document of a shard failed in the encoder, so the fault is not theirs: {detail}"
+            )
+        present = [name for name in INTERNAL if name in documents.column_names]
+        return quarantine(documents.drop_columns(present), failures), vectors, views.chunk_offsets
+
+
+def is_device_failure(error: BaseException) -> bool:
+    """A CUDA fault poisons the process: no later call can succeed, so no document is to blame."""
+    accelerator_error = getattr(torch, "AcceleratorError", None)
+    return (accelerator_error is not None and isinstance(error, accelerator_error)) or "CUDA error" in str(error)
+
+
+def slice_documents(views: ChunkViews, start: int, end: int) -> ChunkViews:
+    """Views of the documents ``[start, end)``; the arrays are views of the same buffers."""
+    tokens = views.token_offsets[start : end + 1]
+    chunks = views.chunk_offsets[start : end + 1]
+    first_ids, first_offsets = None, None
+    if views.first_ids is not None and views.first_offsets is not None:
+        firsts = views.first_offsets[start : end + 1]
+        first_ids, first_offsets = views.first_ids[firsts[0] : firsts[-1]], firsts - firsts[0]
+    return ChunkViews(
+        token_ids=views.token_ids[tokens[0] : tokens[-1]],
+        token_offsets=tokens - tokens[0],
+        chunk_starts=views.chunk_starts[chunks[0] : chunks[-1]],
+        chunk_lengths=views.chunk_lengths[chunks[0] : chunks[-1]],
+        chunk_offsets=chunks - chunks[0],
+        truncated=views.truncated[start:end],
+        first_ids=first_ids,
+        first_offsets=first_offsets,
+    )

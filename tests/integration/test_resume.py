@@ -1,0 +1,108 @@
+"""Resuming: after SIGKILL of the driver, after a lost part, and refused when the job is not the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+
+from jobs import classify
+from strideformer.errors import StrideformerError
+from tests.integration.test_classify import labelled, settings
+from tests.tiny import save_tiny_checkpoint, write_corpus
+
+ROOT = Path(__file__).parents[2]
+
+
+def ids(output: Path) -> list[str]:
+    return sorted(ds.dataset(str(output), format="parquet").to_table(columns=["doc_id"]).column(0).to_pylist())
+
+
+def test_sigkill_of_the_driver_then_resume_gives_every_document_once(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    wanted = write_corpus(tmp_path / "a.parquet", 3000, longest=150)
+    arguments = [str(tmp_path / "a.parquet"), str(tmp_path / "out"), "--model", str(tiny_checkpoint)]
+    arguments += ["--id-column", "doc_id", "--shard-rows", "10", "--device", "cpu", "--progress", "plain"]
+    command = [sys.executable, "-m", "jobs.classify", *arguments]
+    # A cluster of its own, which dies with its driver; not the session's.
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    driver = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("out/part-*.parquet"))) < 5:
+        assert driver.poll() is None, driver.stderr and driver.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    time.sleep(1)
+    before = {part.name: part.stat().st_mtime_ns for part in tmp_path.glob("out/part-*.parquet")}
+    assert 5 <= len(before) < 300
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert refused.returncode == 2
+    assert "use --resume" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+    resumed = subprocess.run(
+        [*command, "--resume"], env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=240
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert ids(tmp_path / "out") == wanted
+    after = {part.name: part.stat().st_mtime_ns for part in tmp_path.glob("out/part-*.parquet")}
+    assert len(after) == 300
+    assert {name: after[name] for name in before} == before, "a committed shard ran again"
+    assert json.loads((tmp_path / "out" / "_SUCCESS").read_text())["labelled"] == 3000
+    assert not (tmp_path / "out" / "_strideformer" / "tmp").exists()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_only_what_is_missing_or_broken_runs_again(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    wanted = write_corpus(tmp_path / "a.parquet", 40)
+    call = settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, id_column="doc_id", shard_rows=4)
+    first = classify.run(call)
+    expected = labelled(tmp_path / "out")
+    parts = sorted(tmp_path.glob("out/part-*.parquet"))
+    parts[3].unlink()
+    parts[5].write_bytes(parts[5].read_bytes()[:100])
+    (tmp_path / "out" / "_SUCCESS").unlink()
+    kept = {part: part.stat().st_mtime_ns for part in parts if part not in (parts[3], parts[5])}
+    second = classify.run(call.model_copy(update={"resume": True}))
+    assert ids(tmp_path / "out") == wanted
+    assert labelled(tmp_path / "out") == expected
+    assert {part: part.stat().st_mtime_ns for part in kept} == kept
+    assert {**second, "seconds": 0} == {**first, "seconds": 0}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_resuming_a_finished_job_does_nothing(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    write_corpus(tmp_path / "a.parquet", 8)
+    call = settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint)
+    totals = classify.run(call)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.parquet")}
+    assert classify.run(call.model_copy(update={"resume": True})) == totals
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_resume_is_refused_when_the_job_changed(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    write_corpus(tmp_path / "a.parquet", 8)
+    call = settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint)
+    classify.run(call)
+    resume = call.model_copy(update={"resume": True})
+    with pytest.raises(StrideformerError, match="stride was 4 and is now 5"):
+        classify.run(resume.model_copy(update={"stride": 5}))
+    with pytest.raises(StrideformerError, match="limit was null and is now 3"):
+        classify.run(resume.model_copy(update={"limit": 3}))
+    other = save_tiny_checkpoint(tmp_path / "other", dropout=0.2)
+    with pytest.raises(StrideformerError, match="model was"):
+        classify.run(resume.model_copy(update={"model": str(other)}))
+    write_corpus(tmp_path / "a.parquet", 9)
+    with pytest.raises(StrideformerError, match="input bytes was"):
+        classify.run(resume)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.output.commit import Commit, labelled_schema, part_name
+from jobs.output.receipt import RECEIPT_KEY, Receipt, add_up
+
+SCHEMA = labelled_schema(
+    pa.string(), pa.struct([("a", pa.float32()), ("b", pa.float32())]), pa.schema([("topic", pa.int64())])
+)
+
+
+def block(reasons: list[str | None], shard: int = 3, planned: int | None = None) -> pa.Table:
+    number = len(reasons)
+    planned = number if planned is None else planned
+    return pa.table(
+        {
+            "doc_id": [f"d{index}" for index in range(number)],
+            "source": ["s"] * number,
+            "row": pa.array(range(number), pa.int64()),
+            "quarantine_reason": pa.array(reasons, pa.string()),
+            "quarantine_detail": pa.array([reason and "why" for reason in reasons], pa.string()),
+            "topic": pa.array(range(number), pa.int64()),
+            "label": ["a" if index % 2 else "b" for index in range(number)],
+            "score": pa.array([0.5] * number, pa.float32()),
+            "scores": pa.array([{"a": 0.5, "b": 0.5}] * number, SCHEMA.field("scores").type),
+            "num_tokens": pa.array([10] * number, pa.int64()),
+            "num_chunks": pa.array([2] * number, pa.int32()),
+            "truncated": [False] * number,
+            "_shard": pa.array([shard] * number, pa.int64()),
+            "_shard_rows": pa.array([planned] * number, pa.int64()),
+        }
+    )
+
+
+def commit(folder: Path) -> Commit:
+    return Commit(str(folder), {}, "job", SCHEMA)
+
+
+def test_files_and_receipt_agree(tmp_path: Path) -> None:
+    result = commit(tmp_path)(block([None, "null_text", None, None]))
+    receipt = Receipt.from_json(result.column("receipt")[0].as_py())
+    assert receipt == Receipt(
+        shard=3,
+        job="job",
+        documents=4,
+        labelled=3,
+        quarantined=1,
+        tokens=30,
+        chunks=6,
+        truncated=0,
+        label_counts={"b": 2, "a": 1},
+        reasons={"null_text": 1},
+    )
+    part = tmp_path / part_name(3)
+    assert pq.read_schema(part).metadata[RECEIPT_KEY].decode() == receipt.to_json()
+    assert pq.read_table(part).column("doc_id").to_pylist() == ["d0", "d2", "d3"]
+    assert pq.read_table(tmp_path / "_quarantine" / part_name(3)).to_pylist() == [
+        {"doc_id": "d1", "source": "s", "row": 1, "reason": "null_text", "detail": "why"}
+    ]
+
+
+def test_the_schema_is_the_same_with_and_without_rows(tmp_path: Path) -> None:
+    commit(tmp_path)(block([None, None], shard=1))
+    commit(tmp_path)(block(["empty_text", "empty_text"], shard=2))
+    first, second = (pq.read_schema(tmp_path / part_name(shard)) for shard in (1, 2))
+    assert first.remove_metadata() == second.remove_metadata() == SCHEMA
+
+
+def test_committing_twice_writes_the_same_bytes(tmp_path: Path) -> None:
+    commit(tmp_path)(block([None, "x", None]))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.parquet")}
+    commit(tmp_path)(block([None, "x", None]))
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.parquet")} == before
+
+
+@pytest.mark.parametrize("wrong", ["fewer", "more", "two shards"])
+def test_a_block_that_is_not_the_planned_shard_is_never_written(tmp_path: Path, wrong: str) -> None:
+    blocks: dict[str, Any] = {
+        "fewer": block([None] * 3, planned=4),
+        "more": block([None] * 5, planned=4),
+        "two shards": pa.concat_tables([block([None] * 2, 1, 4), block([None] * 2, 2, 4)]),
+    }
+    with pytest.raises(AssertionError, match="report this as a bug"):
+        commit(tmp_path)(blocks[wrong])
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_receipts_add_up() -> None:
+    one = Receipt(1, "j", 3, 2, 1, 30, 6, 1, {"a": 2}, {"null_text": 1})
+    two = Receipt(2, "j", 2, 2, 0, 10, 2, 0, {"a": 1, "b": 1}, {})
+    total = add_up([one, two])
+    assert (total.documents, total.labelled, total.quarantined, total.truncated) == (5, 4, 1, 1)
+    assert (total.label_counts, total.reasons) == ({"a": 3, "b": 1}, {"null_text": 1})

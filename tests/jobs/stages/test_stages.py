@@ -1,0 +1,171 @@
+"""The stages as what they are: functions of an Arrow table, without Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from jobs.model_source import ModelSource
+from jobs.stages.aggregate import Aggregate, EncodeAndAggregate
+from jobs.stages.chunk import Chunk, Chunking
+from jobs.stages.columns import bisect, quarantine, read_views
+from jobs.stages.encode import Encode, EncoderOptions
+from strideformer import Chunker, Pipeline
+from strideformer.errors import StrideformerError
+from tests.tiny import texts
+
+CHUNKING = Chunking(max_length=16, stride=4, max_chunks=8)
+OPTIONS = EncoderOptions(CHUNKING, device="cpu", dtype="float32", threads=2)
+
+
+@pytest.fixture(scope="module")
+def source(tiny_checkpoint: Path) -> ModelSource:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    return ModelSource.of({"checkpoint": tiny_checkpoint}, tokenizer.backend_tokenizer.to_str())
+
+
+def documents(given: list[str | None], pairs: list[str] | None = None) -> pa.Table:
+    """A shard as the read stage gives it; None is a document that it quarantined."""
+    table = pa.table(
+        {
+            "doc_id": [str(index) for index in range(len(given))],
+            "_text": pa.array(given, pa.large_string()),
+            "quarantine_reason": pa.array([None if text is not None else "null_text" for text in given], pa.string()),
+            "quarantine_detail": pa.array([None if text is not None else "it is null" for text in given], pa.string()),
+        }
+    )
+    return table if pairs is None else table.append_column("_text_pair", pa.array(pairs, pa.large_string()))
+
+
+def test_chunk_gives_the_chunker_s_views_and_leaves_quarantined_rows_empty(
+    source: ModelSource, tiny_checkpoint: Path
+) -> None:
+    good = texts(12, 60)
+    given = [None, *good[:5], None, *good[5:], None]
+    table = Chunk(source, CHUNKING)(documents(given))
+    views, expected = read_views(table), Chunker(AutoTokenizer.from_pretrained(tiny_checkpoint), 16, 4, 8).views(good)
+    np.testing.assert_array_equal(views.token_ids, expected.token_ids)
+    np.testing.assert_array_equal(views.chunk_starts, expected.chunk_starts)
+    filled = [index for index, text in enumerate(given) if text is not None]
+    np.testing.assert_array_equal(views.chunk_counts[filled], expected.chunk_counts)
+    assert views.chunk_counts.sum() == expected.chunk_counts.sum()
+    assert table.column("num_tokens").to_numpy()[filled].tolist() == expected.num_tokens.tolist()
+    assert table.schema.field("_token_ids").type == pa.large_list(pa.uint16())
+    assert "_text" not in table.column_names
+
+
+def test_a_token_crosses_in_two_bytes(source: ModelSource) -> None:
+    table = Chunk(source, CHUNKING)(documents(["court law " * 5000]))
+    tokens = table.column("num_tokens")[0].as_py()
+    assert table.select(["_token_ids"]).nbytes <= 2 * tokens + 64
+
+
+def test_a_document_that_the_tokenizer_refuses_is_set_aside_alone(source: ModelSource) -> None:
+    table = Chunk(source, CHUNKING)(documents(["a", "law", "union " * 20, "tax"], ["court"] * 4))
+    assert table.column("quarantine_reason").to_pylist() == [None, None, "chunking_failed", None]
+    longer = Chunk(source, CHUNKING)(documents(["a", "union " * 20, "tax"], ["court " * 30] * 3))
+    assert longer.column("quarantine_reason").to_pylist() == [None, "chunking_failed", None]
+    assert "20 tokens" in longer.column("quarantine_detail")[1].as_py()
+    assert longer.column("num_chunks").to_pylist()[1] == 0
+
+
+def test_both_ways_through_the_actors_give_the_pipeline_s_labels(source: ModelSource, tiny_checkpoint: Path) -> None:
+    given = [*texts(9, 60), None, "law"]
+    chunked = Chunk(source, CHUNKING)(documents(given))
+    together = EncodeAndAggregate(source, OPTIONS)(chunked)
+    vectors = Encode(source, OPTIONS)(chunked)
+    assert vectors.schema.field("_chunk_vectors").type == pa.large_list(pa.list_(pa.float16(), 32))
+    apart = Aggregate(source, OPTIONS)(vectors)
+    assert together.drop_columns(["label"]).equals(apart.drop_columns(["label"]))
+    pipeline = Pipeline(tiny_checkpoint, device="cpu", dtype="float32")
+    expected = pipeline([text for text in given if text is not None])
+    labels = [
+        label for label, text in zip(together.column("label").to_pylist(), given, strict=True) if text is not None
+    ]
+    assert labels == [prediction.label for prediction in expected]
+    assert not [name for name in together.column_names if name.startswith("_")]
+
+
+def test_an_empty_shard_of_quarantined_rows_passes(source: ModelSource) -> None:
+    chunked = Chunk(source, CHUNKING)(documents([None, None]))
+    table = EncodeAndAggregate(source, OPTIONS)(chunked)
+    assert table.num_rows == 2
+    assert table.column("quarantine_reason").to_pylist() == ["null_text"] * 2
+
+
+def test_a_document_that_the_encoder_fails_on_is_set_aside_alone(source: ModelSource) -> None:
+    chunked = Chunk(source, CHUNKING)(documents(["court law", "privacy " * 40, "tax", "union"]))
+    stage = EncodeAndAggregate(source, OPTIONS)
+    expected = stage(chunked)
+
+    def fail_on_privacy(module: object, arguments: object, keywords: dict[str, torch.Tensor]) -> None:
+        if int((keywords["input_ids"] == keywords["input_ids"].mode().values[0]).sum()) > 40:
+            raise ValueError("this text is poison")
+
+    hook = stage.encode.encoder.first_model.register_forward_pre_hook(fail_on_privacy, with_kwargs=True)
+    table = stage(chunked)
+    hook.remove()
+    assert table.column("quarantine_reason").to_pylist() == [None, "encoding_failed", None, None]
+    assert table.column("quarantine_detail")[1].as_py() == "this text is poison"
+    keep = pa.array([True, False, True, True])
+    assert table.filter(keep).column("label").equals(expected.filter(keep).column("label"))
+
+
+@pytest.mark.parametrize("message", ["CUDA error: an illegal memory access was encountered", "broken model"])
+def test_a_fault_that_is_not_the_documents_stops_the_job(source: ModelSource, message: str) -> None:
+    chunked = Chunk(source, CHUNKING)(documents(["court", "law", "tax"]))
+    stage = EncodeAndAggregate(source, OPTIONS)
+
+    def fail(module: object, arguments: object) -> None:
+        raise RuntimeError(message)
+
+    hook = stage.encode.encoder.first_model.register_forward_pre_hook(fail)
+    with pytest.raises((RuntimeError, StrideformerError), match=message):
+        stage(chunked)
+    hook.remove()
+
+
+def test_logits_that_are_not_finite_are_never_a_label(source: ModelSource) -> None:
+    chunked = Chunk(source, CHUNKING)(documents(["court", "law", "tax"]))
+    vectors = Encode(source, OPTIONS)(chunked)
+    flat = vectors.column("_chunk_vectors").combine_chunks().values.flatten().to_numpy(zero_copy_only=False).copy()
+    flat[32] = np.nan
+    broken = pa.LargeListArray.from_arrays(
+        pa.array([0, 1, 2, 3], pa.int64()), pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float16()), 32)
+    )
+    table = Aggregate(source, OPTIONS)(
+        vectors.set_column(vectors.column_names.index("_chunk_vectors"), "_chunk_vectors", broken)
+    )
+    assert table.column("quarantine_reason").to_pylist() == [None, "not_finite", None]
+
+
+def test_bisect_finds_every_failing_row_and_runs_all_others() -> None:
+    done: list[int] = []
+    failures: list[int] = []
+
+    def work(start: int, end: int) -> None:
+        if {3, 4, 17} & set(range(start, end)):
+            raise ValueError
+        done.extend(range(start, end))
+
+    bisect(0, 20, work, lambda row, error: failures.append(row))
+    assert failures == [3, 4, 17]
+    assert sorted(done + failures) == list(range(20))
+
+
+def test_the_first_reason_stays() -> None:
+    table = quarantine(documents(["a", None]), {0: ("late", "x" * 999), 1: ("late", "y")})
+    assert table.column("quarantine_reason").to_pylist() == ["late", "null_text"]
+    assert len(table.column("quarantine_detail")[0].as_py()) == 300
+
+
+def test_a_model_is_written_once_and_whole(source: ModelSource, tiny_checkpoint: Path) -> None:
+    folder = source.fetch()
+    assert folder == source.fetch()
+    assert (folder / "model.safetensors").read_bytes() == (tiny_checkpoint / "model.safetensors").read_bytes()
+    assert (folder.parent / "complete").exists()

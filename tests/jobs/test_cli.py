@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+from jobs.settings import ClassifySettings, load_settings
+from jobs.settings_table import settings_table
+from strideformer.errors import StrideformerError
+
+
+def parse(*arguments: str) -> ClassifySettings:
+    return cli.parse("classify", ClassifySettings, arguments)
+
+
+def test_paths_and_flags() -> None:
+    settings = parse("a", "b", "out", "--model", "m", "--keep-columns", "x,y:z", "--limit", "3", "--resume")
+    assert settings.inputs == ["a", "b"]
+    assert (settings.output, settings.model, settings.limit, settings.resume) == ("out", "m", 3, True)
+    assert settings.keep_columns == ["x", "y:z"]
+
+
+def test_paths_may_come_after_flags() -> None:
+    assert parse("--model", "m", "a", "out").inputs == ["a"]
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("inputs: [s3://b/in]\noutput: out\nmodel: m\nstride: 7\nmax-length: 100\nencoders: 2\n")
+    settings = parse("--config", str(file), "--stride", "9")
+    assert (settings.stride, settings.max_length, settings.encoders, settings.text_column) == (
+        9,
+        100,
+        "2",
+        "text",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["in", "--model", "m"], "give at least one INPUT and then OUTPUT"),
+        (["in", "out"], "model: Field required"),
+        (["in", "out", "--model", "m", "--limit", "0"], "limit: .*greater than or equal to 1"),
+        (["in", "out", "--model", "m", "--limit", "many"], "limit: .*integer"),
+        (["in", "out", "--model", "m", "--encoders", "4:2"], "minimum above its maximum"),
+        (["in", "out", "--model", "m", "--encoders", "some"], "not auto, a number, or min:max"),
+        (["in", "out", "--model", "m", "--resume", "--overwrite"], "contradict"),
+        (["in", "out", "--model", "m", "--pair-column", "text"], "name two columns"),
+        (["in", "out", "--model", "m", "--storage-option", "region"], "not key=value"),
+        (["--config", "/nowhere.yaml"], "cannot read the settings file /nowhere.yaml"),
+    ],
+)
+def test_wrong_calls_say_what_is_wrong(arguments: list[str], message: str) -> None:
+    with pytest.raises(StrideformerError, match=message):
+        parse(*arguments)
+
+
+def test_unknown_fields_of_a_file_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("inputs: [a]\noutput: o\nmodel: m\nstrides: 7\n")
+    with pytest.raises(StrideformerError, match=r"strides: .*known: inputs"):
+        load_settings(ClassifySettings, {}, str(file))
+
+
+def test_every_setting_has_a_flag_and_a_description() -> None:
+    text = " ".join(cli.build_parser("classify", ClassifySettings).format_help().split())
+    for name, field in ClassifySettings.model_fields.items():
+        assert field.description, name
+        if name not in cli.POSITIONAL:
+            assert "--" + name.replace("_", "-") in text
+
+
+def test_flags_are_frozen() -> None:
+    """A flag that is renamed or removed breaks somebody's scripts: change this list knowingly."""
+    assert sorted(ClassifySettings.model_fields) == sorted(
+        "inputs output format text_column pair_column id_column keep_columns limit storage_option shard_rows "
+        "shard_bytes encoders aggregators device dtype token_budget ray_address progress model max_length "
+        "stride max_chunks resume overwrite".split()
+    )
+
+
+def test_help_and_unknown_jobs_answer_fast_and_clearly() -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", "classify", "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert help_text.returncode == 0
+    assert "--resume" in help_text.stdout
+    assert cli.main(["clasify"]) == 2
+
+
+def test_the_table_in_the_readme_is_the_settings_model() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert settings_table(ClassifySettings) in readme, "run python -m jobs.settings_table and paste its output"
