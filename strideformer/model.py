@@ -94,7 +94,8 @@ class Strideformer(PreTrainedModel):
             StrideformerError: the checkpoint was saved without its encoder, and that is not to be found or is not
                 the one that it was trained with.
         """
-        model: Self = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        loaded: Self = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model: Self = loaded[0] if isinstance(loaded, tuple) else loaded  # a tuple with output_loading_info
         name, expected = model.config.first_model_name, model.config.first_model_hash
         if expected is not None:
             encoder = load_named_first_model(name, expected, str(pretrained_model_name_or_path))
@@ -103,7 +104,7 @@ class Strideformer(PreTrainedModel):
             model.config.first_model_config._name_or_path = name
         if model.config.freeze_first_model:
             model.first_model.requires_grad_(False)  # transformers put new parameters in place of those of __init__
-        return model
+        return loaded
 
     def save_pretrained(
         self,

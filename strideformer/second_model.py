@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.activations import ACT2FN
 
 from strideformer.config import StrideformerConfig
+from strideformer.errors import StrideformerError
 
 
 class SecondModel(nn.Module):
@@ -20,6 +21,8 @@ class SecondModel(nn.Module):
 
     def __init__(self, config: StrideformerConfig) -> None:
         super().__init__()
+        if config.hidden_act not in ACT2FN:
+            raise StrideformerError(f"hidden_act={config.hidden_act!r} is unknown: use one of {', '.join(ACT2FN)}")
         self.gradient_checkpointing = False
         self._gradient_checkpointing_func = checkpoint
         self.layers = nn.ModuleList(

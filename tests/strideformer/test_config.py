@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig, BertConfig, DebertaV2Config, MPNetConfig, PreTrainedConfig, RobertaConfig
+
+from strideformer import StrideformerConfig, StrideformerError
+from strideformer.config import max_positions
+
+CHANGED: dict[str, Any] = {
+    "freeze_first_model": False,
+    "max_chunks": 9,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "intermediate_size": 48,
+    "hidden_act": "relu",
+    "dropout": 0.3,
+    "layer_norm_eps": 1e-6,
+    "initializer_range": 0.5,
+    "max_length": 20,
+    "stride": 7,
+    "chunk_pooling": "cls",
+    "normalize_embeddings": True,
+    "chunk_positions": "learned",
+    "document_pooling": "attention",
+    "first_model_name": "package:somewhere",
+    "first_model_hash": "abc",
+    "problem_type": "multi_label_classification",
+    "id2label": {0: "law", 1: "network", 2: "other"},
+    "label2id": {"law": 0, "network": 1, "other": 2},
+}
+
+
+def tiny_bert(**changes: Any) -> BertConfig:
+    settings = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    return BertConfig(**(settings | changes))
+
+
+def refusal(first: PreTrainedConfig | dict[str, Any] | None = None, **fields: Any) -> str:
+    with pytest.raises(StrideformerError) as caught:
+        StrideformerConfig(first_model_config=first or tiny_bert(), **({"num_attention_heads": 4} | fields))
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert not sentence.endswith(".")
+    return sentence
+
+
+def test_defaults_are_those_of_0_2_0() -> None:
+    config = StrideformerConfig()
+    assert config.first_model_config.model_type == "bert"
+    expected = {
+        "freeze_first_model": True,
+        "max_chunks": 128,
+        "hidden_size": 384,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 12,
+        "intermediate_size": 4096,
+        "hidden_act": "gelu",
+        "dropout": 0.1,
+        "layer_norm_eps": 1e-7,
+        "initializer_range": 0.02,
+        "max_length": 384,
+        "stride": 128,
+        "chunk_pooling": "mean",
+        "normalize_embeddings": False,
+        "chunk_positions": "none",
+        "document_pooling": "mean",
+        "num_labels": 2,
+        "problem_type": None,
+    }
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("as_dictionary", [False, True])
+def test_from_two_configs_changes_neither_argument(as_dictionary: bool) -> None:
+    given = tiny_bert().to_dict() if as_dictionary else tiny_bert()
+    second = copy.deepcopy(CHANGED)
+    kept = copy.deepcopy(given), copy.deepcopy(second)
+    config = StrideformerConfig.from_two_configs(first_model_config=given, second_model_config=second)
+    config.id2label[0] = "changed"
+    config.label2id["changed"] = 0
+    after = (given if isinstance(given, dict) else given.to_dict()), second
+    before = (kept[0] if isinstance(kept[0], dict) else kept[0].to_dict()), kept[1]
+    assert after == before
+
+
+def test_round_trip_through_a_folder_and_auto_config(tmp_path: Path) -> None:
+    config = StrideformerConfig.from_two_configs(tiny_bert(vocab_size=77), CHANGED)
+    config.save_pretrained(tmp_path)
+    for loaded in (StrideformerConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+        assert type(loaded) is StrideformerConfig
+        assert type(loaded.first_model_config) is BertConfig
+        assert loaded.first_model_config.vocab_size == 77
+        assert {name: getattr(loaded, name) for name in CHANGED} == CHANGED
+        assert loaded.num_labels == 3
+
+
+def test_round_trip_through_json() -> None:
+    config = StrideformerConfig.from_two_configs(tiny_bert(vocab_size=77), CHANGED)
+    again = StrideformerConfig.from_dict(json.loads(config.to_json_string()))
+    assert again.to_dict() == config.to_dict()
+    assert {name: getattr(again, name) for name in CHANGED} == CHANGED
+
+
+def test_local_path_of_the_first_model_is_not_written(tmp_path: Path) -> None:
+    tiny_bert().save_pretrained(tmp_path / "encoder")
+    first = AutoConfig.from_pretrained(tmp_path / "encoder")
+    config = StrideformerConfig(first, num_attention_heads=4)
+    config.save_pretrained(tmp_path / "saved")
+    assert config.first_model_config._name_or_path == str(tmp_path / "encoder")
+    assert str(tmp_path) not in (tmp_path / "saved" / "config.json").read_text()
+
+
+def test_first_model_as_dictionary_keeps_its_type_and_values() -> None:
+    config = StrideformerConfig(RobertaConfig(hidden_size=32, vocab_size=55).to_dict(), num_attention_heads=4)
+    assert type(config.first_model_config) is RobertaConfig
+    assert config.first_model_config.vocab_size == 55
+    assert config.hidden_size == 32
+
+
+def test_labels_by_name_alone_give_labels_by_number() -> None:
+    config = StrideformerConfig(tiny_bert(), num_attention_heads=4, label2id={"a": 0, "b": 1, "c": 2})
+    assert config.id2label == {0: "a", 1: "b", 2: "c"}
+    assert config.num_labels == 3
+
+
+@pytest.mark.parametrize(("positions", "max_length", "stride"), [(64, 64, 21), (512, 384, 128), (200, 200, 66)])
+def test_default_chunking_fits_the_encoder(positions: int, max_length: int, stride: int) -> None:
+    config = StrideformerConfig(tiny_bert(max_position_embeddings=positions), num_attention_heads=4)
+    assert (config.max_length, config.stride) == (max_length, stride)
+
+
+def test_default_stride_fits_a_short_max_length() -> None:
+    assert StrideformerConfig(tiny_bert(), num_attention_heads=4, max_length=30).stride == 10
+
+
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [
+        (BertConfig(max_position_embeddings=512), 512),
+        (RobertaConfig(max_position_embeddings=514), 512),
+        (MPNetConfig(max_position_embeddings=514), 512),
+        (DebertaV2Config(max_position_embeddings=512), None),
+    ],
+)
+def test_positions_that_an_encoder_has_for_tokens(config: PreTrainedConfig, limit: int | None) -> None:
+    assert max_positions(config) == limit
+
+
+def test_hidden_sizes_that_differ_are_refused() -> None:
+    assert refusal(hidden_size=64).startswith("hidden_size=64 differs from the first model's 32")
+
+
+def test_heads_that_do_not_divide_are_refused() -> None:
+    assert refusal(num_attention_heads=5).startswith("num_attention_heads=5 does not divide hidden_size=32")
+
+
+@pytest.mark.parametrize("stride", [-1, 8, 10, 11])
+def test_stride_outside_the_chunk_is_refused(stride: int) -> None:
+    assert refusal(max_length=10, stride=stride).startswith(f"stride={stride} must be at least 0 and less than")
+
+
+def test_largest_stride_is_accepted() -> None:
+    assert StrideformerConfig(tiny_bert(), num_attention_heads=4, max_length=10, stride=7).stride == 7
+
+
+@pytest.mark.parametrize(
+    ("field", "choices"),
+    [
+        ("chunk_pooling", "mean, cls"),
+        ("chunk_positions", "none, learned, sinusoidal"),
+        ("document_pooling", "mean, attention, cls"),
+    ],
+)
+def test_unknown_choice_is_refused_with_those_there_are(field: str, choices: str) -> None:
+    assert refusal(**{field: "max"}) == f"{field}='max' is unknown: use {choices}"
+
+
+@pytest.mark.parametrize(
+    "field", ["max_chunks", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_length"]
+)
+def test_sizes_below_one_are_refused(field: str) -> None:
+    assert refusal(**{field: 0}) == f"{field}=0 must be at least 1"
+
+
+def test_max_length_above_the_positions_is_refused() -> None:
+    assert refusal(tiny_bert(max_position_embeddings=64), max_length=65, stride=4).startswith(
+        "max_length=65 is more than the 64 positions"
+    )
+    roberta = RobertaConfig(hidden_size=32, max_position_embeddings=66)  # two of them are for padding
+    assert refusal(roberta, max_length=65, stride=4).startswith("max_length=65 is more than the 64 positions")
+    assert StrideformerConfig(roberta, num_attention_heads=4, max_length=64, stride=4).max_length == 64
+
+
+def test_first_model_without_a_type_is_refused() -> None:
+    assert refusal({"hidden_size": 32}).startswith("first_model_config has no model_type")

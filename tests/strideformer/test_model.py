@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import math
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModelForSequenceClassification, BertConfig
+
+from strideformer import Strideformer, StrideformerConfig, StrideformerError, StrideformerOutput
+from strideformer.config import CHUNK_POSITIONS, DOCUMENT_POOLINGS
+from strideformer.second_model import sinusoidal_positions
+
+KINDS = list(product(DOCUMENT_POOLINGS, CHUNK_POSITIONS))
+COUNTS = torch.tensor([3, 1, 5, 2])
+LAYERS = 2
+
+
+def make(seed: int = 5, **changes: Any) -> Strideformer:
+    """Two layers of each model, spread-out random weights, no dropout, in evaluation mode."""
+    torch.manual_seed(seed)
+    first = BertConfig(
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=32,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.3,
+    )
+    settings: dict[str, Any] = {
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "initializer_range": 0.3,
+        "dropout": 0.0,
+        "max_chunks": 8,
+        "num_labels": 3,
+        "max_length": 12,
+        "stride": 2,
+    }
+    model: Strideformer = Strideformer(StrideformerConfig.from_two_configs(first, settings | changes)).eval()
+    return model
+
+
+def chunks(number: int = 11, seed: int = 1) -> dict[str, Tensor]:
+    """Chunks of 2 to 9 tokens, padded to 9."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(1, 60, (number, 9), generator=generator)
+    mask = (torch.arange(9) < torch.randint(2, 10, (number, 1), generator=generator)).long()
+    return {"input_ids": ids * mask, "attention_mask": mask}
+
+
+def logits_alone(model: Strideformer, inputs: dict[str, Tensor], counts: Tensor) -> Tensor:
+    ends = counts.cumsum(0).tolist()
+    slices = [slice(end - count, end) for end, count in zip(ends, counts.tolist(), strict=True)]
+    return torch.cat([model(**{name: value[part] for name, value in inputs.items()}).logits for part in slices])
+
+
+def close(left: Tensor | None, right: Tensor | None, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(left, right, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("gradients", [False, True])  # torch's layers take another way where none are needed
+@pytest.mark.parametrize(("pooling", "positions"), KINDS)
+def test_ragged_documents_have_the_logits_of_each_alone(pooling: str, positions: str, gradients: bool) -> None:
+    model, inputs = make(document_pooling=pooling, chunk_positions=positions), chunks()
+    with torch.set_grad_enabled(gradients):
+        together = model(**inputs, chunk_counts=COUNTS)
+        close(together.logits, logits_alone(model, inputs, COUNTS))
+    assert torch.pdist(together.logits).min() > 0.01
+    assert together.chunk_logits.shape == (11, 3)
+
+
+def test_ragged_documents_have_the_gradients_of_each_alone() -> None:
+    model, inputs = make(document_pooling="attention", freeze_first_model=False).train(), chunks()
+    gradients = []
+    for logits in (model(**inputs, chunk_counts=COUNTS).logits, logits_alone(model, inputs, COUNTS)):
+        model.zero_grad()
+        logits.square().mean().backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
+    for together, alone in zip(*gradients, strict=True):
+        close(together, alone)
+
+
+@pytest.mark.parametrize(("pooling", "positions"), KINDS)
+def test_order_of_chunks_matters_with_positions_only(pooling: str, positions: str) -> None:
+    model = make(document_pooling=pooling, chunk_positions=positions)
+    vectors = torch.randn(6, 32, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        difference = (model(chunk_vectors=vectors).logits - model(chunk_vectors=vectors.flip(0)).logits).abs().max()
+    assert difference < 1e-5 if positions == "none" else difference > 0.01
+
+
+def test_mean_pooling_is_the_mean_of_the_chunk_logits() -> None:
+    output = make()(**chunks(), chunk_counts=COUNTS)
+    parts = output.chunk_logits.split(COUNTS.tolist())
+    close(output.logits, torch.stack([part.mean(dim=0) for part in parts]))
+
+
+def test_attention_pooling_is_the_weighted_mean_of_the_chunk_logits() -> None:
+    model = make(document_pooling="attention")
+    output = model(**chunks(5), output_hidden_states=True)
+    weights = model.document_attention(output.second_model_hidden_states[0]).softmax(dim=0)
+    assert weights.max() > 0.3
+    close(output.logits[0], (weights * output.chunk_logits).sum(dim=0))
+
+
+def test_batch_size_is_as_many_documents_of_equal_counts() -> None:
+    model, inputs = make(), chunks(6)
+    close(model(**inputs, batch_size=2).logits, model(**inputs, chunk_counts=torch.tensor([3, 3])).logits, 0)
+    assert not torch.equal(model(**inputs, batch_size=2).logits[:1], model(**inputs).logits)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_chunk_vectors_take_the_place_of_the_first_model(pooling: str) -> None:
+    model, inputs = make(chunk_pooling=pooling, normalize_embeddings=True), chunks()
+    vectors = model.pool_chunks(model.first_model(**inputs).last_hidden_state, inputs["attention_mask"])
+    close(vectors.norm(dim=-1), torch.ones(11))
+    expected = model(**inputs, chunk_counts=COUNTS).logits
+    close(model(chunk_vectors=vectors, chunk_counts=COUNTS).logits, expected)
+
+
+def test_token_types_reach_the_first_model() -> None:
+    model, inputs = make(), chunks()
+    types = torch.ones_like(inputs["input_ids"])
+    assert (model(**inputs, token_type_ids=types).logits - model(**inputs).logits).abs().max() > 0.01
+    close(model(**inputs, token_type_ids=0 * types).logits, model(**inputs).logits, 0)
+
+
+WHOLE, MANY, NUMBERS = torch.tensor([2, 0, 1, 2]), torch.tensor([[1.0, 0, 1]] * 4), torch.tensor([0.5, -1, 2, 0])
+ROWS = torch.arange(12.0).reshape(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "problem", "labels", "function"),
+    [
+        (3, None, WHOLE, F.cross_entropy),
+        (3, "single_label_classification", WHOLE, F.cross_entropy),
+        (3, None, MANY, F.binary_cross_entropy_with_logits),
+        (3, "multi_label_classification", MANY, F.binary_cross_entropy_with_logits),
+        (1, None, NUMBERS, lambda logits, labels: F.mse_loss(logits[:, 0], labels)),
+        (3, "regression", ROWS, F.mse_loss),
+    ],
+)
+@pytest.mark.parametrize("frozen", [True, False])
+def test_loss_is_torchs_and_trains_what_should_be_trained(
+    num_labels: int, problem: str | None, labels: Tensor, function: Any, frozen: bool
+) -> None:
+    model = make(num_labels=num_labels, problem_type=problem, freeze_first_model=frozen).train()
+    output = model(**chunks(), labels=labels, chunk_counts=COUNTS)
+    close(output.loss, function(output.logits, labels))
+    output.loss.backward()
+    for name, parameter in model.named_parameters():
+        trained = not (frozen and name.startswith("first_model."))
+        assert parameter.requires_grad == trained, name
+        # a key's bias shifts all of a row's scores alike, which softmax does not see
+        if ".key.bias" not in name:
+            assert (parameter.grad is not None and bool(parameter.grad.any())) == trained, name
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_gradient_checkpointing_gives_the_same_gradients(frozen: bool) -> None:
+    gradients, calls = [], []
+    for checkpointing in (False, True):
+        model = make(freeze_first_model=frozen).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        ran: list[int] = []
+        for layer in model.second_model.layers:
+            layer.register_forward_pre_hook(lambda *_, ran=ran: ran.append(1))
+        model(**chunks(), labels=WHOLE, chunk_counts=COUNTS).loss.backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.requires_grad})
+        calls.append(len(ran))
+    assert calls == [LAYERS, 2 * LAYERS]  # the second time, each layer runs again on the way back
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        close(gradients[1][name], gradient)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.15), (torch.float16, 0.02)])
+def test_half_precision_runs_and_stays_close(tmp_path: Path, dtype: torch.dtype, tolerance: float) -> None:
+    model = make(document_pooling="cls", chunk_positions="sinusoidal")
+    model.save_pretrained(tmp_path)
+    half = Strideformer.from_pretrained(tmp_path, dtype=dtype)
+    output = half(**chunks(), chunk_counts=COUNTS)
+    assert output.logits.dtype == dtype
+    expected = model(**chunks(), chunk_counts=COUNTS).logits
+    assert expected.abs().max() > 5 * tolerance
+    close(output.logits.float(), expected, tolerance)
+
+
+@pytest.mark.parametrize(("pooling", "extra"), [("mean", 0), ("cls", 1)])
+def test_hidden_states_on_request(pooling: str, extra: int) -> None:
+    model, inputs = make(document_pooling=pooling), chunks()
+    output = model(**inputs, chunk_counts=COUNTS, output_hidden_states=True)
+    assert isinstance(output, StrideformerOutput)
+    assert output.first_model_hidden_states is not None
+    assert output.second_model_hidden_states is not None
+    assert output.first_model_hidden_states.shape == (11, 9, 32)
+    assert output.second_model_hidden_states.shape == (4, 5 + extra, 32)
+    without = model(**inputs, chunk_counts=COUNTS)
+    assert without.first_model_hidden_states is None
+    assert without.second_model_hidden_states is None
+
+
+def test_tuple_in_place_of_the_output() -> None:
+    model, inputs = make(), chunks(3)
+    logits, chunk_logits = model(**inputs, return_dict=False)
+    close(logits, model(**inputs).logits, 0)
+    assert chunk_logits.shape == (3, 3)
+    loss, after, _ = model(**inputs, labels=torch.tensor([1]), return_dict=False)
+    close(loss, F.cross_entropy(after, torch.tensor([1])))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"batch_size": 2}, "5 chunks cannot be divided evenly among batch_size=2 documents"),
+        ({"batch_size": 0}, "5 chunks cannot be divided evenly among batch_size=0 documents"),
+        ({"chunk_counts": torch.tensor([2, 2])}, "chunk_counts add up to 4 but there are 5 chunks"),
+        ({"chunk_counts": torch.tensor([5, 0])}, "every document needs at least one"),
+        ({"chunk_counts": torch.tensor([6, -1])}, "every document needs at least one"),
+        ({"chunk_vectors": torch.zeros(0, 32)}, "0 chunks cannot be divided"),
+        ({"chunk_vectors": None}, "forward needs input_ids, or chunk_vectors"),
+    ],
+)
+def test_counts_that_do_not_fit_are_refused(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(StrideformerError, match=sentence):
+        make()(**({"chunk_vectors": torch.zeros(5, 32)} | arguments))
+
+
+def test_more_chunks_than_learned_positions_are_refused() -> None:
+    with pytest.raises(StrideformerError, match="9 chunks but there are positions for max_chunks=8"):
+        make(chunk_positions="learned")(chunk_vectors=torch.zeros(9, 32))
+    assert make()(chunk_vectors=torch.zeros(9, 32)).logits.shape == (1, 3)
+
+
+@pytest.mark.parametrize(("pooling", "positions"), [("cls", "learned"), ("attention", "sinusoidal"), ("mean", "none")])
+def test_round_trip_through_safetensors_and_auto_classes(tmp_path: Path, pooling: str, positions: str) -> None:
+    model = make(document_pooling=pooling, chunk_positions=positions)
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert type(loaded) is Strideformer
+    assert not any(parameter.requires_grad for parameter in loaded.first_model.parameters())
+    close(loaded(**chunks(), chunk_counts=COUNTS).logits, model(**chunks(), chunk_counts=COUNTS).logits, 1e-6)
+
+
+def test_new_parameters_of_a_checkpoint_without_them_are_drawn(tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    loaded = Strideformer.from_pretrained(tmp_path, document_pooling="cls", chunk_positions="learned")
+    for weight in (loaded.document_vector, loaded.chunk_position_embeddings.weight):
+        assert 0.15 < weight.std() < 0.45  # initializer_range is 0.3
+
+
+def test_attention_implementation_reaches_the_first_model(tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    sdpa = Strideformer.from_pretrained(tmp_path)
+    eager = Strideformer.from_pretrained(tmp_path, attn_implementation="eager")
+    assert sdpa.first_model.config._attn_implementation == "sdpa"
+    assert eager.first_model.config._attn_implementation == "eager"
+    close(sdpa(**chunks()).logits, eager(**chunks()).logits)
+
+
+@pytest.mark.parametrize("hidden_size", [6, 7])
+def test_sinusoidal_positions_are_those_of_the_paper(hidden_size: int) -> None:
+    table = sinusoidal_positions(50, hidden_size, torch.zeros(1, dtype=torch.float64))
+    for position, column in product(range(50), range(hidden_size)):
+        angle = position / 10_000 ** (2 * (column // 2) / hidden_size)
+        expected = math.cos(angle) if column % 2 else math.sin(angle)
+        assert table[position, column].item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_first_model_stays_in_evaluation_mode(frozen: bool) -> None:
+    model = make(freeze_first_model=frozen).train()
+    assert model.second_model.training
+    assert {module.training for module in model.first_model.modules()} == {not frozen}
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
+def test_activation_is_that_of_the_config(activation: str) -> None:
+    layer: Any = make(hidden_act=activation).second_model.layers[0]
+    values = torch.linspace(-2, 2, 9)
+    close(layer.activation(values), getattr(F, activation)(values))
+
+
+def test_unknown_activation_is_refused() -> None:
+    with pytest.raises(StrideformerError, match="hidden_act='gulu' is unknown: use one of"):
+        make(hidden_act="gulu")
