@@ -9,7 +9,7 @@ OUTPUT := demo-output
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean sample-model
+.PHONY: help demo test lint format bench clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ lint: $(VENV)/ready-lint  ## check format, style and types
 format: $(VENV)/ready-lint  ## apply format and safe fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/ready-test  ## measure the encoder against sentence-transformers
+	@$(BIN)/python -m tests.benchmarks.encoder
 
 clean:  ## remove everything that make created
 	rm -rf $(VENV) $(OUTPUT) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
