@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from strideformer.errors import StrideformerError
+
+if TYPE_CHECKING:
+    from strideformer.model import Strideformer
 
 # What a model folder may hold that we read: no code, no pickle but the weights-only .bin of old checkpoints.
 TOKENIZER_FILE = "checkpoint/tokenizer.json"
@@ -67,6 +70,17 @@ class ModelSource:
     def fetch(self) -> Path:
         """Folder on this machine that holds the checkpoint, written by the first process that asks for it."""
         return _fetch(self)
+
+    def load(self) -> Strideformer:
+        """The Strideformer, on the CPU; without the progress bars of transformers, which would reach the user once
+        for every actor of the cluster.
+        """
+        from transformers.utils import logging
+
+        from strideformer.model import Strideformer
+
+        logging.disable_progress_bar()
+        return Strideformer.from_pretrained(self.fetch())
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)

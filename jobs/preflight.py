@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from transformers.utils.logging import disable_progress_bar
 
 from jobs.corpus.columns import InputColumns
 from jobs.corpus.listing import InputFile, list_inputs
@@ -68,8 +69,8 @@ def check(settings: ClassifySettings) -> Checked:
     require_writable(settings.output, settings.storage_option, TEMPORARY_FOLDER)
 
     folders = checkpoint_folders(settings.model)
-    strideformer = Strideformer.from_pretrained(folders["checkpoint"])
-    config = strideformer.config
+    disable_progress_bar()
+    config = Strideformer.from_pretrained(folders["checkpoint"]).config
     chunking = Chunking(
         settings.max_length or config.max_length,
         config.stride if settings.stride is None else settings.stride,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import torch
-from strideformer.model import Strideformer
 
 from jobs.model_source import ModelSource
 from jobs.stages.columns import REASON, flat, quarantine, with_columns
 from jobs.stages.encode import Encode, EncoderOptions
 from strideformer.aggregation import DocumentAggregator
 from strideformer.devices import choose_device, choose_dtype
+from strideformer.model import Strideformer
 from strideformer.predictions import LabelSpace
 
 
@@ -38,7 +38,7 @@ class Aggregate:
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
         torch.set_num_threads(options.threads)
         device = choose_device(options.device)
-        strideformer = strideformer or Strideformer.from_pretrained(model.fetch())
+        strideformer = strideformer or model.load()
         self.labels = LabelSpace.of(strideformer.config)
         self.aggregator = DocumentAggregator(strideformer, device, choose_dtype(options.dtype, device))
 
@@ -70,7 +70,7 @@ class EncodeAndAggregate:
     """Encode and Aggregate in one actor: the vectors stay on the device."""
 
     def __init__(self, model: ModelSource, options: EncoderOptions) -> None:
-        strideformer = Strideformer.from_pretrained(model.fetch())
+        strideformer = model.load()
         self.encode = Encode(model, options, strideformer)
         self.aggregate = Aggregate(model, options, strideformer)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import torch
-from strideformer.model import Strideformer
 
 from jobs.model_source import ModelSource
 from jobs.stages.chunk import Chunking, load_chunker
@@ -15,6 +14,7 @@ from jobs.stages.columns import bisect, quarantine, ragged, read_views, with_col
 from strideformer.chunking import ChunkViews
 from strideformer.encoder import ChunkEncoder
 from strideformer.errors import StrideformerError
+from strideformer.model import Strideformer
 
 INTERNAL = ["_token_ids", "_chunk_starts", "_chunk_lengths", "_first_ids"]
 
@@ -47,7 +47,7 @@ class Encode:
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
         torch.set_num_threads(options.threads)
         self.encoder = ChunkEncoder.of(
-            strideformer or Strideformer.from_pretrained(model.fetch()),
+            strideformer or model.load(),
             load_chunker(model, options.chunking),
             device=options.device,
             dtype=options.dtype,
