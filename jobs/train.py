@@ -82,7 +82,9 @@ def run(settings: TrainSettings) -> float:
     )
     model.save_pretrained(output, include_first_model=False)
     AutoTokenizer.from_pretrained(folder).save_pretrained(output)
-    record = {"settings": settings.model_dump(), "validation_accuracy": accuracy}
+    # Without paths, which say nothing elsewhere and something of whoever trained it.
+    used = settings.model_dump(exclude={"inputs", "output", "validation"})
+    record = {"settings": used, "documents": len(texts), "validation_accuracy": accuracy}
     (output / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"validation accuracy {accuracy:.4f}; the checkpoint is in {output}")
     return accuracy

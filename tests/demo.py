@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from rich.console import Console
-from rich.table import Table
 
 from jobs import classify
 
@@ -32,17 +30,17 @@ def main(output: str) -> int:
     if code:
         return code
     rows = ds.dataset(output, format="parquet").to_table().sort_by("doc_id")
-    console = Console()
-    table = Table(title=f"First {ROWS_SHOWN} of {rows.num_rows} labelled rows", title_justify="left")
-    names = ["doc_id", "label", "score", "num_tokens", "num_chunks", "truncated", "working_group"]
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for row in rows.slice(0, ROWS_SHOWN).select(names).to_pylist():
-        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
-    console.print(table)
+    print(f"\nFirst {ROWS_SHOWN} of {rows.num_rows} labelled rows (of {len(rows.column_names)} columns):\n")
+    print(f"{'doc_id':8} {'label':38} {'score':>5} {'tokens':>7} {'chunks':>6}  working_group")
+    for row in rows.slice(0, ROWS_SHOWN).to_pylist():
+        print(
+            f"{row['doc_id']:8} {row['label']:38} {row['score']:5.3f} {row['num_tokens']:7,} {row['num_chunks']:6}  "
+            f"{'the same' if row['label'] == row['working_group'] else row['working_group']}"
+        )
     right = pc.sum(pc.equal(rows.column("label"), rows.column("working_group"))).as_py()
-    console.print(
-        f"{right} of {rows.num_rows} labels are the RFC's working group; the model was trained on other RFCs."
+    print(
+        f"\n{right} of {rows.num_rows} labels are the RFC's working group; the model was trained on other RFCs.\n"
+        f"Look at it yourself: {output}/part-*.parquet"
     )
     return 0
 
