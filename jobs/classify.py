@@ -64,7 +64,7 @@ def run(settings: ClassifySettings) -> dict[str, Any]:
         folder.clear()
     ours = connect(settings.ray_address)
     try:
-        resources = share_out(alive_nodes(), settings.encoders, settings.device)
+        resources = share_out(alive_nodes(), settings.encoders, settings.device, settings.aggregators)
         plan = start_or_resume(folder, settings, checked, resources)
         return label(folder, plan, settings, checked, resources, started)
     finally:
@@ -166,7 +166,7 @@ def pipeline(
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Retries can be bounded in no other way: Ray 2.60 has no named parameters for them, and its own are endless.
-    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", module="jobs.classify")
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
 
     model = checked.model.stored()
     options = EncoderOptions(
@@ -187,11 +187,12 @@ def pipeline(
 
     read = Read(checked.columns, checked.kept, checked.kept_schema, settings.storage_option)
     pieces = ray.data.from_arrow(list(shard_blocks(plan, shards)))
-    documents = pieces.map_batches(read, max_retries=TASK_RETRIES, **whole)
-    chunks = documents.map_batches(Chunk(model, checked.chunking), max_retries=TASK_RETRIES, **whole)
+    tasks = {"num_cpus": resources.task_cpus, "max_retries": TASK_RETRIES}
+    documents = pieces.map_batches(read, **tasks, **whole)
+    chunks = documents.map_batches(Chunk(model, checked.chunking), **tasks, **whole)
     arguments = {"fn_constructor_args": (model, options)}
     if settings.aggregators:
-        aggregators = encoders | {"compute": ActorPoolStrategy(size=settings.aggregators), "num_cpus": 0.05}
+        aggregators = encoders | {"compute": ActorPoolStrategy(size=settings.aggregators)}
         vectors = chunks.map_batches(Encode, **arguments, **encoders, **whole)
         labelled = vectors.map_batches(Aggregate, **arguments, **aggregators, **whole)
     else:

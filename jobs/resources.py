@@ -18,6 +18,8 @@ SHARD_BYTES = {"gpu": 32 << 20, "cpu": 1 << 20}
 SHARDS_PER_ENCODER = 4
 # What a commit reserves: it mostly waits for storage.
 COMMIT_CPUS = 0.25
+# The least that an actor reserves: fewer CPUs than that are no share at all.
+SMALLEST_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Resources:
         encoder_gpus: GPUs of each encoder; 0 on a cluster without.
         encoder_cpus: CPUs that each encoder reserves from Ray. Never all of a node's: reading and committing
             would wait for ever.
+        task_cpus: CPUs that each reading and tokenising task reserves.
         threads: torch threads of each encoder, which may be more than it reserves.
         shard_bytes: most bytes of text in a shard.
     """
@@ -37,6 +40,7 @@ class Resources:
     max_encoders: int
     encoder_gpus: float
     encoder_cpus: float
+    task_cpus: float
     threads: int
     shard_bytes: int
 
@@ -45,16 +49,19 @@ class Resources:
         return SHARDS_PER_ENCODER * self.max_encoders
 
 
-def share_out(nodes: Sequence[Mapping[str, float]], encoders: str = "auto", device: str = "auto") -> Resources:
+def share_out(
+    nodes: Sequence[Mapping[str, float]], encoders: str = "auto", device: str = "auto", aggregators: int = 0
+) -> Resources:
     """Divide a cluster.
 
     Args:
         nodes: each node's ``{"CPU": …, "GPU": …}``.
         encoders: ``auto``, a number, or ``min:max``, as in the settings.
         device: ``cpu`` leaves GPUs alone; ``cuda`` insists on them.
+        aggregators: actors of the second model, each of which takes as much as an encoder.
 
     Raises:
-        StrideformerError: GPUs are asked for where there are none, or more encoders than there are GPUs.
+        StrideformerError: GPUs are asked for where there are none, or more actors than the cluster has room for.
     """
     cpus = [node.get("CPU", 0.0) for node in nodes if node.get("CPU", 0.0) > 0]
     gpus = sum(node.get("GPU", 0.0) for node in nodes)
@@ -63,22 +70,32 @@ def share_out(nodes: Sequence[Mapping[str, float]], encoders: str = "auto", devi
     use_gpus = device.startswith("cuda") or (device == "auto" and gpus >= 1)
     if use_gpus and gpus < 1:
         raise StrideformerError(f"device {device!r} was asked for but the Ray cluster has no GPU: use auto or cpu")
-    automatic = int(gpus) if use_gpus else sum(max(1, int(n // CORES_PER_CPU_ENCODER)) for n in cpus)
+    each_node = sum(max(1, int(number // CORES_PER_CPU_ENCODER)) for number in cpus)
+    automatic = max(1, int(gpus) - aggregators) if use_gpus else each_node
     low, _, high = encoders.partition(":")
     minimum = automatic if low == "auto" else int(low)
     maximum = int(high) if high else minimum
-    if use_gpus:
-        if minimum > gpus:
-            raise StrideformerError(
-                f"{minimum} encoders were asked for but the Ray cluster has {gpus:g} GPUs: use --encoders {gpus:g}"
-            )
-        reserve = 1.0 if sum(cpus) >= 2 * maximum + 1 else 0.25
-        return Resources(minimum, maximum, 1.0, reserve, 1, SHARD_BYTES["gpu"])
-    per_node = math.ceil(maximum / len(cpus))
     smallest = min(cpus)
-    reserve = max(0.05, math.floor((smallest - 1 - COMMIT_CPUS) / per_node * 100) / 100)
+    task_cpus = 1.0 if smallest >= 2 else smallest / 2
+    if use_gpus:
+        if minimum + aggregators > gpus:
+            raise StrideformerError(
+                f"{minimum} encoders and {aggregators} aggregators need a GPU each, but the Ray cluster has {gpus:g}: "
+                f"ask for fewer"
+            )
+        reserve = 1.0 if sum(cpus) >= 2 * (maximum + aggregators) + 1 else SMALLEST_SHARE
+        return Resources(minimum, maximum, 1.0, reserve, task_cpus, 1, SHARD_BYTES["gpu"])
+    per_node = math.ceil((maximum + aggregators) / len(cpus))
+    spare = smallest - task_cpus - COMMIT_CPUS
+    reserve = math.floor(spare / per_node * 100) / 100
+    if reserve < SMALLEST_SHARE:
+        room = int(spare / SMALLEST_SHARE) * len(cpus)
+        raise StrideformerError(
+            f"{maximum} encoders and {aggregators} aggregators are more than the Ray cluster has room for: "
+            f"ask for at most {room}, or for one a core, which is faster"
+        )
     threads = max(1, int(smallest // per_node))
-    return Resources(minimum, maximum, 0.0, reserve, threads, SHARD_BYTES["cpu"])
+    return Resources(minimum, maximum, 0.0, reserve, task_cpus, threads, SHARD_BYTES["cpu"])
 
 
 def alive_nodes() -> list[dict[str, float]]:

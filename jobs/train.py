@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from strideformer.checkpoint import resolve_encoder
 from transformers import AutoConfig, AutoTokenizer
 
 from jobs.cli import run_command
@@ -24,6 +23,7 @@ from jobs.corpus.plan import make_plan
 from jobs.corpus.read import read_shard
 from jobs.settings import TrainSettings
 from strideformer import ChunkEncoder, Strideformer, StrideformerConfig
+from strideformer.checkpoint import resolve_encoder
 from strideformer.errors import StrideformerError
 from strideformer.pooling import sentence_transformer_pooling
 from strideformer.training import EmbeddedDocuments, TrainingOptions, join, train_aggregator

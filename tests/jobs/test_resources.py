@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.resources import share_out
+from jobs.resources import COMMIT_CPUS, share_out
 from strideformer.errors import StrideformerError
 
 
@@ -11,13 +11,19 @@ def test_one_encoder_a_gpu() -> None:
     assert (shared.min_encoders, shared.max_encoders, shared.encoder_gpus) == (8, 8, 1)
 
 
-def test_encoders_never_take_all_cpus_of_a_node() -> None:
-    for cpus in (1, 2, 4, 16, 64):
-        for encoders in ("auto", "1", "2", "8", "1:4"):
-            shared = share_out([{"CPU": cpus}], encoders)
-            left = cpus - shared.max_encoders * shared.encoder_cpus
-            assert shared.encoder_cpus > 0
-            assert left >= min(1.0, cpus / 2), (cpus, encoders, shared)
+@pytest.mark.parametrize("cpus", [1, 2, 4, 16, 64])
+@pytest.mark.parametrize("encoders", ["auto", "1", "2", "4", "1:4"])
+@pytest.mark.parametrize("aggregators", [0, 1])
+def test_there_is_always_room_for_a_task_and_a_commit(cpus: int, encoders: str, aggregators: int) -> None:
+    shared = share_out([{"CPU": cpus}, {"CPU": cpus}], encoders, aggregators=aggregators)
+    on_one_node = -(-(shared.max_encoders + aggregators) // 2)
+    assert shared.encoder_cpus > 0
+    assert on_one_node * shared.encoder_cpus + shared.task_cpus + COMMIT_CPUS <= cpus + 1e-9
+
+
+def test_aggregators_take_gpus_of_their_own() -> None:
+    shared = share_out([{"CPU": 32, "GPU": 8}], aggregators=1)
+    assert (shared.max_encoders, shared.encoder_gpus) == (7, 1)
 
 
 def test_min_and_max() -> None:
@@ -34,8 +40,14 @@ def test_the_cpu_may_be_insisted_on() -> None:
     ("nodes", "encoders", "device", "message"),
     [
         ([{"CPU": 8}], "auto", "cuda", "no GPU"),
-        ([{"CPU": 8, "GPU": 2}], "3", "auto", "has 2 GPUs: use --encoders 2"),
+        (
+            [{"CPU": 8, "GPU": 2}],
+            "3",
+            "auto",
+            "3 encoders and 0 aggregators need a GPU each, but the Ray cluster has 2",
+        ),
         ([{"GPU": 2}], "auto", "auto", "no CPUs"),
+        ([{"CPU": 2}], "50", "auto", "ask for at most 15"),
     ],
 )
 def test_what_cannot_be_had_is_told(nodes: list[dict[str, float]], encoders: str, device: str, message: str) -> None:
