@@ -122,8 +122,9 @@ def label(
     before = add_up(counted(folder.receipts(job, shards)))
     if committed == shards and "_SUCCESS" in folder.names():
         totals = folder.read_json("_SUCCESS")
-        print(f"Nothing to do: {settings.output} is finished.", file=sys.stderr)
-        print_summary(before, before, 0.0, settings.output)
+        if settings.progress != "none":
+            print(f"Nothing to do: {settings.output} is finished.", file=sys.stderr)
+            print_summary(before, before, 0.0, settings.output)
         return totals
     with Progress(planned, before, settings.progress) as progress:
         missing = sorted(shards - committed)

@@ -124,6 +124,8 @@ def check_usable(folder: OutputFolder, resume: bool, overwrite: bool) -> None:
     names = folder.names()
     if not names or overwrite or (resume and "_strideformer" in names):
         return
+    if names == {"_strideformer"} and not folder.names("_strideformer") & {"plan.parquet", "job.json"}:
+        return  # all that a call leaves which preflight refused
     own = names.intersection(OWN_NAMES)
     if resume:
         raise StrideformerError(

@@ -77,7 +77,7 @@ def test_an_output_that_holds_the_input(corpus: Path, tiny_checkpoint: Path) -> 
 
 def test_an_empty_input(tmp_path: Path, tiny_checkpoint: Path) -> None:
     (tmp_path / "a.parquet").mkdir()
-    with pytest.raises(StrideformerError, match="a.parquet"):
+    with pytest.raises(StrideformerError, match=r"a.parquet"):
         check(tmp_path, tiny_checkpoint)
 
 

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from jobs.output.record import OutputFolder, check_same_job, check_usable
+from strideformer.errors import StrideformerError
+from tests.jobs.output.test_commit import block, commit
+
+
+def folder(path: Path) -> OutputFolder:
+    return OutputFolder(str(path), {})
+
+
+def test_what_a_refused_call_leaves_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "_strideformer" / "tmp").mkdir(parents=True)
+    check_usable(folder(tmp_path), resume=False, overwrite=False)
+    (tmp_path / "_strideformer" / "plan.parquet").write_bytes(b"x")
+    with pytest.raises(StrideformerError, match="use --resume to go on with it or --overwrite"):
+        check_usable(folder(tmp_path), resume=False, overwrite=False)
+    check_usable(folder(tmp_path), resume=True, overwrite=False)
+    check_usable(folder(tmp_path), resume=False, overwrite=True)
+
+
+def test_receipts_count_only_whole_parts_of_this_job(tmp_path: Path) -> None:
+    for shard in (1, 2, 3, 4):
+        commit(tmp_path)(block([None, "x"], shard=shard))
+    (tmp_path / "part-00000002.parquet").write_bytes(b"PAR1 half a file")
+    found = {receipt.shard for receipt in folder(tmp_path).receipts("job", {1, 2, 3})}
+    assert found == {1, 3}
+    assert not list(folder(tmp_path).receipts("another job", {1, 2, 3}))
+
+
+def test_clear_deletes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
+    commit(tmp_path)(block([None, "x"], shard=1))
+    folder(tmp_path).write("_SUCCESS", b"{}")
+    folder(tmp_path).write_plan(pa.table({"shard": [1]}))
+    (tmp_path / "mine.parquet").write_bytes(b"mine")
+    folder(tmp_path).clear()
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.parquet"]
+
+
+def test_finish_sweeps_what_no_receipt_counts(tmp_path: Path) -> None:
+    commit(tmp_path)(block([None, "x"], shard=1))
+    commit(tmp_path)(block(["x", "x"], shard=2))
+    folder(tmp_path).finish({"documents": 4}, {2})
+    assert [file.name for file in (tmp_path / "_quarantine").iterdir()] == ["part-00000002.parquet"]
+    assert not (tmp_path / "_strideformer" / "tmp").exists()
+    assert folder(tmp_path).read_json("_SUCCESS") == {"documents": 4}
+
+
+def test_what_differs_is_named(tmp_path: Path) -> None:
+    check_same_job(folder(tmp_path), {"stride": 3, "model": "a"}, {"stride": 3, "model": "a"})
+    with pytest.raises(StrideformerError, match=r'text column was "a" and is now "b"'):
+        check_same_job(folder(tmp_path), {"text_column": "a"}, {"text_column": "b"})
+
+
+def test_a_record_that_is_no_json_is_told(tmp_path: Path) -> None:
+    (tmp_path / "_strideformer").mkdir()
+    (tmp_path / "_strideformer" / "job.json").write_text("{")
+    with pytest.raises(StrideformerError, match=r"job.json is not JSON .*--overwrite"):
+        folder(tmp_path).read_json("_strideformer/job.json")
