@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from jobs.cli import run_command
 from jobs.corpus.columns import InputColumns
@@ -24,6 +24,7 @@ from jobs.corpus.read import read_shard
 from jobs.settings import TrainSettings
 from strideformer import ChunkEncoder, Strideformer, StrideformerConfig
 from strideformer.checkpoint import resolve_encoder
+from strideformer.encoder import load_tokenizer
 from strideformer.errors import StrideformerError
 from strideformer.pooling import sentence_transformer_pooling
 from strideformer.training import EmbeddedDocuments, TrainingOptions, join, train_aggregator
@@ -46,11 +47,12 @@ def run(settings: TrainSettings) -> float:
 
     folder = resolve_encoder(settings.encoder)
     pooling, normalize = sentence_transformer_pooling(folder)
+    first_model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     config = StrideformerConfig.from_two_configs(
-        first_model_config=AutoConfig.from_pretrained(folder),
+        first_model_config=first_model_config,
         second_model_config={
             **settings.model_dump(include=set(MODEL_FIELDS)),
-            "hidden_size": AutoConfig.from_pretrained(folder).hidden_size,
+            "hidden_size": first_model_config.hidden_size,
             "chunk_pooling": pooling,
             "normalize_embeddings": normalize,
             "first_model_name": settings.encoder,
@@ -81,7 +83,7 @@ def run(settings: TrainSettings) -> float:
         lambda epoch, loss, share: print(f"epoch {epoch + 1}: loss {loss:.4f}, validation accuracy {share:.4f}"),
     )
     model.save_pretrained(output, include_first_model=False)
-    AutoTokenizer.from_pretrained(folder).save_pretrained(output)
+    load_tokenizer(folder).save_pretrained(output)
     # Without paths, which say nothing elsewhere and something of whoever trained it.
     used = settings.model_dump(exclude={"inputs", "output", "validation"})
     record = {"settings": used, "documents": len(texts), "validation_accuracy": accuracy}

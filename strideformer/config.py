@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -24,6 +25,8 @@ DEFAULT_FIRST_MODEL = {
     "num_attention_heads": 12,
     "intermediate_size": 1536,
 }
+# How an installed package that holds a model folder is named.
+PACKAGE = "package:"
 # These count positions from the padding token's id on, and so have that many fewer for tokens.
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "xlm-roberta-xl"}
 # These attend by relative distance and take any length, whatever their config says of positions.
@@ -61,7 +64,7 @@ class StrideformerConfig(PreTrainedConfig):
 
     model_type = "strideformer"
     sub_configs = {"first_model_config": AutoConfig}  # noqa: RUF012 -- the declaration transformers looks for
-    keys_to_ignore_at_inference = ["first_model_hidden_states", "second_model_hidden_states"]  # noqa: RUF012
+    keys_to_ignore_at_inference = ["chunk_logits", "first_model_hidden_states", "second_model_hidden_states"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -86,6 +89,8 @@ class StrideformerConfig(PreTrainedConfig):
         first_model_hash: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if stride is None and "num_beams" in kwargs:
+            max_length = None  # 0.2.0's to_dict has transformers 4's setting for generation under this name
         self.first_model_config = as_config(first_model_config)
         self.freeze_first_model = freeze_first_model
         self.max_chunks = max_chunks
@@ -117,11 +122,29 @@ class StrideformerConfig(PreTrainedConfig):
         """From the encoder's config and a mapping of the other fields; neither is changed."""
         return cls(first_model_config=first_model_config, **copy.deepcopy(dict(second_model_config)))
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As transformers has it.
+
+        Raises:
+            StrideformerError: it is the config of another kind of model, whose fields would be taken for ours.
+        """
+        kind = config_dict.get("model_type", cls.model_type)
+        if kind != cls.model_type:
+            raise StrideformerError(
+                f"this is the config of a {kind} model, not of a Strideformer: make one over it with "
+                f"StrideformerConfig.from_two_configs"
+            )
+        return super().from_dict(config_dict, **kwargs)
+
     def to_dict(self) -> dict[str, Any]:
-        """As a dictionary, without the local path that the first model's config came from."""
+        """As a dictionary; the first model keeps the name of its package or hub id, but no path of this machine."""
         values: dict[str, Any] = super().to_dict()
-        if isinstance(values.get("first_model_config"), dict):
-            values["first_model_config"].pop("_name_or_path", None)
+        if isinstance(first := values.get("first_model_config"), dict):
+            first.pop("_name_or_path", None)
+            name = name_of_encoder(self.first_model_config)
+            if name is not None and not _is_local_path(name):
+                first["_name_or_path"] = name
         return values
 
     def _get_generation_parameters(self) -> dict[str, Any]:
@@ -148,6 +171,11 @@ class StrideformerConfig(PreTrainedConfig):
         ):
             if getattr(self, name) < 1:
                 raise StrideformerError(f"{name}={getattr(self, name)} must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise StrideformerError(f"dropout={self.dropout} must be at least 0 and less than 1")
+        for name in ("layer_norm_eps", "initializer_range"):
+            if not getattr(self, name) > 0:
+                raise StrideformerError(f"{name}={getattr(self, name)} must be greater than 0")
         if self.hidden_size != self.first_model_config.hidden_size:
             raise StrideformerError(
                 f"hidden_size={self.hidden_size} differs from the first model's {self.first_model_config.hidden_size}: "
@@ -172,18 +200,33 @@ def _default_max_length(first_model_config: PreTrainedConfig) -> int:
 
 
 def as_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrainedConfig:
-    """A first model's config from what a caller may give: a config, its dictionary, or nothing.
+    """A first model's config of our own from what a caller may give: a config, its dictionary, or nothing.
 
     Raises:
         StrideformerError: a dictionary without ``model_type``.
     """
     if isinstance(config, PreTrainedConfig):
-        return config
+        return copy.deepcopy(config)
     values = copy.deepcopy(dict(DEFAULT_FIRST_MODEL if config is None else config))
     model_type = values.pop("model_type", None)
     if model_type is None:
         raise StrideformerError("first_model_config has no model_type: give the encoder's whole config")
     return AutoConfig.for_model(model_type, **values)
+
+
+def name_of_encoder(config: PreTrainedConfig) -> str | None:
+    """How a checkpoint over this first model can name it: its package where it lies in one, else as it was given."""
+    name = str(getattr(config, "_name_or_path", "") or "")
+    parts = Path(name).parts
+    for packages in ("site-packages", "dist-packages"):
+        if packages in parts[:-1]:
+            return PACKAGE + parts[len(parts) - parts[::-1].index(packages)]
+    return name or None
+
+
+def _is_local_path(name: str) -> bool:
+    """Whether a model's name means something on this machine alone."""
+    return not name.startswith(PACKAGE) and (name.startswith(("/", "~", ".")) or Path(name).exists())
 
 
 def max_positions(config: PreTrainedConfig) -> int | None:

@@ -82,7 +82,7 @@ class ChunkEncoder:
             StrideformerError: there is no such model, its tokenizer is slow, or the chunking does not suit it.
         """
         folder = resolve_encoder(str(encoder_or_checkpoint))
-        if AutoConfig.from_pretrained(folder).model_type == "strideformer":
+        if AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type == "strideformer":
             model = Strideformer.from_pretrained(folder)
             chunker = Chunker(load_tokenizer(folder, model.config.first_model_name), max_length, stride, max_chunks)
             return cls.of(model, chunker, device=device, dtype=dtype, token_budget=token_budget)
@@ -276,4 +276,4 @@ def load_tokenizer(folder: Path, first_model_name: str | None = None) -> Any:
     """The tokenizer beside a model, or its encoder's where a checkpoint was saved without one."""
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer_config.json").exists():
         folder = resolve_encoder(first_model_name) if first_model_name else folder
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -10,21 +10,20 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput
 
 from strideformer.checkpoint import (
+    hash_of_left_out,
     load_first_model,
     load_named_first_model,
-    name_of_encoder,
     new_first_model,
     resolve_encoder,
-    weights_hash,
 )
-from strideformer.config import StrideformerConfig
+from strideformer.config import StrideformerConfig, name_of_encoder
 from strideformer.errors import StrideformerError
+from strideformer.losses import document_loss
 from strideformer.pooling import pool_tokens
 from strideformer.second_model import SecondModel, pad_documents, sinusoidal_positions
 
@@ -61,6 +60,7 @@ class Strideformer(PreTrainedModel):
     """
 
     config_class = StrideformerConfig
+    base_model_prefix = "first_model"  # so an encoder's own folder loads too, given a config
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _keys_to_ignore_on_load_unexpected = [r"^first_model\.pooler\.", r"^first_model\.embeddings\.position_ids$"]  # noqa: RUF012
@@ -86,6 +86,11 @@ class Strideformer(PreTrainedModel):
         if config.freeze_first_model:
             self.first_model.requires_grad_(False)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the second model. An encoder published in bf16 stays so; the trained weights must not be cut to it."""
+        return self.classifier.weight.dtype
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Self:
         """Load a trained checkpoint, of this package or of 0.2.0, with its encoder from where the config says.
@@ -99,6 +104,8 @@ class Strideformer(PreTrainedModel):
         name, expected = model.config.first_model_name, model.config.first_model_hash
         if expected is not None:
             encoder = load_named_first_model(name, expected, str(pretrained_model_name_or_path))
+            if kwargs.get("dtype", kwargs.get("torch_dtype", "auto")) in ("auto", None):
+                model.first_model.to(encoder.dtype)
             model.first_model.load_state_dict(encoder.state_dict())
             model.first_model.eval()
             model.config.first_model_config._name_or_path = name
@@ -129,7 +136,9 @@ class Strideformer(PreTrainedModel):
         name, digest = self.config.first_model_name, None
         if not include_first_model:
             name = first_model_name or name or name_of_encoder(self.config.first_model_config)
-            digest = self._checked_hash(name, weights)
+            digest = hash_of_left_out(
+                name, {key.removeprefix(FIRST_MODEL): weights[key] for key in weights if key.startswith(FIRST_MODEL)}
+            )
             weights = {key: weight for key, weight in weights.items() if not key.startswith(FIRST_MODEL)}
         before = self.config.first_model_name, self.config.first_model_hash
         self.config.first_model_name, self.config.first_model_hash = name, digest
@@ -149,7 +158,6 @@ class Strideformer(PreTrainedModel):
         chunk_vectors: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: Any,
     ) -> StrideformerOutput | tuple[Tensor | None, ...]:
         """Classify documents from their chunks.
 
@@ -161,6 +169,7 @@ class Strideformer(PreTrainedModel):
             batch_size: number of documents when all have the same number of chunks, as 0.2.0 had it.
             chunk_counts: (documents,) int64, the number of chunks of each document, which may differ.
             chunk_vectors: (num_chunks, hidden_size), in place of input_ids, where the first model has already run.
+            output_hidden_states, return_dict: as in the config by default.
 
         Raises:
             StrideformerError: the counts do not add up to the chunks, or there is nothing to classify.
@@ -174,13 +183,12 @@ class Strideformer(PreTrainedModel):
         logits, chunk_logits, states = self.aggregate(
             chunk_vectors, self._counts(chunk_vectors, chunk_counts, batch_size)
         )
-        loss = None if labels is None else self._loss(logits, labels)
-        if not output_hidden_states:
-            token_states, returned_states = None, None
-        else:
-            returned_states = states
-        output = StrideformerOutput(loss, logits, chunk_logits, token_states, returned_states)
-        return output if return_dict is None or return_dict else output.to_tuple()
+        loss = None if labels is None else document_loss(logits, labels, self.config.problem_type)
+        output = StrideformerOutput(loss, logits, chunk_logits)
+        if self.config.output_hidden_states if output_hidden_states is None else output_hidden_states:
+            output["first_model_hidden_states"], output["second_model_hidden_states"] = token_states, states
+        as_output = self.config.return_dict if return_dict is None else return_dict
+        return output if as_output else output.to_tuple()
 
     def pool_chunks(self, token_states: Tensor, attention_mask: Tensor | None) -> Tensor:
         """(num_chunks, length, hidden_size) token states to (num_chunks, hidden_size) float32 vectors."""
@@ -219,7 +227,8 @@ class Strideformer(PreTrainedModel):
         if config.document_pooling == "cls":
             logits = self.classifier(states[:, 0])
         else:
-            logits = (self._chunk_weights(chunk_states, present).unsqueeze(-1) * chunk_logits).sum(dim=1)
+            weights = self._chunk_weights(chunk_states, present).unsqueeze(-1)
+            logits = (weights * chunk_logits.float()).sum(dim=1).to(chunk_logits.dtype)
         return logits, chunk_logits[present], states
 
     def train(self, mode: bool = True) -> Self:
@@ -230,12 +239,12 @@ class Strideformer(PreTrainedModel):
         return self
 
     def _chunk_weights(self, chunk_states: Tensor, present: Tensor) -> Tensor:
-        """(documents, most chunks) weights that add up to 1 over the chunks that are there."""
+        """(documents, most chunks) float32 weights that add up to 1 over the chunks that are there."""
         if self.config.document_pooling == "attention":
             scores = self.document_attention(chunk_states).squeeze(-1).float()
             weights: Tensor = scores.masked_fill(~present, float("-inf")).softmax(dim=1)
-            return weights.to(chunk_states.dtype)
-        return (present / present.sum(dim=1, keepdim=True)).to(chunk_states.dtype)
+            return weights
+        return present.float() / present.sum(dim=1, keepdim=True)
 
     def _token_states(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -254,6 +263,7 @@ class Strideformer(PreTrainedModel):
                     f"give chunk_counts"
                 )
             return torch.full((batch_size,), num_chunks // batch_size, device=chunk_vectors.device)
+        chunk_counts = torch.as_tensor(chunk_counts, device=chunk_vectors.device)
         if int(chunk_counts.sum()) != num_chunks or bool((chunk_counts < 1).any()):
             raise StrideformerError(
                 f"chunk_counts add up to {int(chunk_counts.sum())} but there are {num_chunks} chunks, and every "
@@ -261,40 +271,22 @@ class Strideformer(PreTrainedModel):
             )
         return chunk_counts
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        kind = self.config.problem_type
-        if kind is None:
-            whole = labels.dtype in (torch.long, torch.int)
-            kind = "single_label_classification" if whole else "multi_label_classification"
-            kind = "regression" if self.config.num_labels == 1 else kind
-        if kind == "regression":
-            return F.mse_loss(
-                logits.view_as(labels.reshape(logits.shape)), labels.reshape(logits.shape).to(logits.dtype)
-            )
-        if kind == "single_label_classification":
-            return F.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1).long())
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-
     def _load_first_model_of_config(self) -> None:
         """Give the first model the weights that its config names; one that names none is new."""
         name = self.config.first_model_name or str(getattr(self.config.first_model_config, "_name_or_path", "") or "")
         if not name:
             return
         try:
-            encoder = load_first_model(resolve_encoder(name))
+            folder = str(resolve_encoder(name))
         except StrideformerError:
-            encoder = load_first_model(name)  # a hub id that is not in the cache yet
-        self.first_model.load_state_dict(encoder.state_dict())
-
-    def _checked_hash(self, name: str | None, weights: Mapping[str, Tensor]) -> str:
-        """The hash of the encoder's weights, after making sure that whoever resolves ``name`` finds them."""
-        if name is None:
-            raise StrideformerError("the encoder has no name to be found by: give first_model_name, or include it")
-        digest = weights_hash(
-            {key.removeprefix(FIRST_MODEL): value for key, value in weights.items() if key.startswith(FIRST_MODEL)}
-        )
-        load_named_first_model(name, digest, "to be saved")
-        return digest
+            folder = name  # a hub id that is not in the cache yet
+        encoder = load_first_model(folder)
+        try:
+            self.first_model.load_state_dict(encoder.state_dict())
+        except RuntimeError as error:
+            raise StrideformerError(
+                f"first_model_config does not describe the weights of {name}: leave it as it was loaded from there"
+            ) from error
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoConfig, BertConfig, DebertaV2Config, MPNetConfig, PreTrainedConfig, RobertaConfig
 
 from strideformer import StrideformerConfig, StrideformerError
-from strideformer.config import max_positions
+from strideformer.config import max_positions, name_of_encoder
 
 CHANGED: dict[str, Any] = {
     "freeze_first_model": False,
@@ -115,6 +115,58 @@ def test_local_path_of_the_first_model_is_not_written(tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "saved" / "config.json").read_text()
 
 
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("sentence-transformers/all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
+        ("/opt/lib/python3.11/site-packages/some_encoder/model", "package:some_encoder"),
+        ("/usr/lib/python3/dist-packages/some_encoder/model", "package:some_encoder"),
+        ("package:some_encoder", "package:some_encoder"),
+        ("/data/encoder", ""),
+        ("~/encoder", ""),
+        ("./encoder", ""),
+        ("here", ""),  # a folder that is there
+        ("", ""),
+    ],
+)
+def test_name_of_the_first_model_is_written_where_it_is_one_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, written: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    first = tiny_bert()
+    first._name_or_path = given
+    StrideformerConfig(first, num_attention_heads=4).save_pretrained(tmp_path)
+    assert (StrideformerConfig.from_pretrained(tmp_path).first_model_config._name_or_path or "") == written
+    assert (name_of_encoder(first) or "") == written or written == ""
+
+
+def test_first_model_config_is_a_copy() -> None:
+    given = tiny_bert()
+    StrideformerConfig(given, num_attention_heads=4).first_model_config.vocab_size = 1
+    assert given.vocab_size == tiny_bert().vocab_size
+
+
+def test_generation_settings_that_0_2_0_wrote_are_not_taken_for_the_chunking() -> None:
+    old = {
+        "first_model_config": tiny_bert().to_dict(),
+        "num_attention_heads": 4,
+        "max_length": 20,  # transformers 4 had these in the dictionary of every config
+        "min_length": 0,
+        "num_beams": 1,
+        "temperature": 1.0,
+    }
+    config = StrideformerConfig.from_dict(old)
+    assert (config.max_length, config.stride) == (384, 128)
+    assert StrideformerConfig.from_dict(old | {"stride": 3}).max_length == 20
+
+
+def test_config_of_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    tiny_bert().save_pretrained(tmp_path)
+    with pytest.raises(StrideformerError, match="this is the config of a bert model, not of a Strideformer"):
+        StrideformerConfig.from_pretrained(tmp_path)
+
+
 def test_first_model_as_dictionary_keeps_its_type_and_values() -> None:
     config = StrideformerConfig(RobertaConfig(hidden_size=32, vocab_size=55).to_dict(), num_attention_heads=4)
     assert type(config.first_model_config) is RobertaConfig
@@ -185,6 +237,19 @@ def test_unknown_choice_is_refused_with_those_there_are(field: str, choices: str
 )
 def test_sizes_below_one_are_refused(field: str) -> None:
     assert refusal(**{field: 0}) == f"{field}=0 must be at least 1"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("dropout", 1.0, "must be at least 0 and less than 1"),
+        ("dropout", -0.1, "must be at least 0 and less than 1"),
+        ("layer_norm_eps", 0.0, "must be greater than 0"),
+        ("initializer_range", -0.02, "must be greater than 0"),
+    ],
+)
+def test_fractions_outside_their_range_are_refused(field: str, value: float, sentence: str) -> None:
+    assert refusal(**{field: value}) == f"{field}={value} {sentence}"
 
 
 def test_max_length_above_the_positions_is_refused() -> None:

@@ -210,6 +210,40 @@ def test_hidden_states_on_request(pooling: str, extra: int) -> None:
     assert without.second_model_hidden_states is None
 
 
+def test_config_says_what_is_given_by_default() -> None:
+    model, inputs = make(), chunks(3)
+    model.config.output_hidden_states = True
+    assert model(**inputs).first_model_hidden_states is not None
+    assert model(**inputs, output_hidden_states=False).first_model_hidden_states is None
+    model.config.return_dict = False
+    assert type(model(**inputs)) is tuple
+    assert type(model(**inputs, return_dict=True)) is StrideformerOutput
+
+
+def test_unknown_argument_is_not_swallowed() -> None:
+    with pytest.raises(TypeError, match="chunk_count"):
+        make()(**chunks(3), chunk_count=torch.tensor([3]))
+
+
+def test_counts_may_be_a_list() -> None:
+    model, inputs = make(), chunks()
+    close(model(**inputs, chunk_counts=COUNTS.tolist()).logits, model(**inputs, chunk_counts=COUNTS).logits, 0)
+
+
+def test_kind_of_loss_is_told_anew_at_each_call() -> None:
+    model, inputs = make(), chunks()
+    for labels in (WHOLE, MANY, WHOLE):
+        output = model(**inputs, labels=labels, chunk_counts=COUNTS)
+        function = F.cross_entropy if labels is WHOLE else F.binary_cross_entropy_with_logits
+        close(output.loss, function(output.logits, labels))
+    assert model.config.problem_type is None
+
+
+def test_input_embeddings_are_those_of_the_first_model() -> None:
+    model = make()
+    assert model.get_input_embeddings() is model.first_model.embeddings.word_embeddings
+
+
 def test_tuple_in_place_of_the_output() -> None:
     model, inputs = make(), chunks(3)
     logits, chunk_logits = model(**inputs, return_dict=False)
