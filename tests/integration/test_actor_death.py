@@ -31,7 +31,9 @@ def encoder_pids() -> list[int]:
 @pytest.mark.usefixtures("ray_cluster")
 def test_killed_actor(tmp_path: Path, tiny_checkpoint: Path) -> None:
     ids = write_corpus(tmp_path / "a.parquet", 1200, longest=150)
-    call = settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, id_column="doc_id", shard_rows=10)
+    call = settings(
+        tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, id_column="doc_id", shard_rows=10, encoders="2"
+    )
     totals: list[dict[str, object]] = []
     job = threading.Thread(target=lambda: totals.append(classify.run(call)))
     job.start()

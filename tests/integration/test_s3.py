@@ -45,7 +45,7 @@ def test_the_same_labels_as_on_local_disk_and_a_resume(
     ids = write_corpus(tmp_path / "a.parquet", 60)
     upload(tmp_path / "a.parquet", f"s3://{s3_bucket}/corpus/a.parquet")
     options = CLIENTS[client]
-    common: dict[str, Any] = {"id_column": "doc_id", "shard_rows": 5}
+    common: dict[str, Any] = {"id_column": "doc_id", "shard_rows": 5, "encoders": "2"}
     remote = settings(
         Path("unused"), f"s3://{s3_bucket}/out", tiny_checkpoint, storage_option=options, **common
     ).model_copy(update={"inputs": [f"s3://{s3_bucket}/corpus/"]})
