@@ -43,7 +43,10 @@ class CorpusSettings(JobSettings):
     id_column: str | None = Field(
         None, description="Column of the document id; without it (or where it is null) ids are source#row."
     )
-    keep_columns: list[str] = Field(default_factory=list, description="Input columns to carry to the output.")
+    keep_columns: list[str] = Field(
+        default_factory=list,
+        description="Input columns to carry to the output, each as NAME, or as NAME:NEW to rename it there.",
+    )
     limit: int | None = Field(None, ge=1, description="Label only the first N documents.")
     storage_option: dict[str, str] = Field(
         default_factory=dict,
