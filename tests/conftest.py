@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 # Set before anything imports Ray or transformers: no hub, and a HOME of our own, since Ray writes a token file
 # there that would change later clusters of whoever runs the tests.
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HOME"] = tempfile.mkdtemp(prefix="strideformer-test-home-")
+HOME = tempfile.mkdtemp(prefix="strideformer-test-home-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ["HOME"] = HOME
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ.pop("RAY_ADDRESS", None)
 
