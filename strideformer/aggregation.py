@@ -66,9 +66,10 @@ class DocumentAggregator:
         logits = torch.full((len(counts), self.num_labels), float("nan"), device=self.device)
         chunk_logits = torch.full((len(vectors), self.num_labels), float("nan"), device=self.device)
         filled = np.flatnonzero(counts)
+        filled = filled[np.argsort(-counts[filled], kind="stable")]
 
-        def run(rows: np.ndarray) -> None:
-            documents = filled[rows]
+        def run(start: int, end: int) -> None:
+            documents = filled[start:end]
             row_counts = counts[documents]
             chunks = _concatenated_ranges(chunk_offsets[:-1][documents], row_counts)
             chunk_index = torch.from_numpy(chunks).to(self.device)
