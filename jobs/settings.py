@@ -106,8 +106,8 @@ class ClusterSettings(JobSettings):
         return text
 
 
-class ClassifySettings(ClusterSettings, CorpusSettings):
-    """Label every document of a corpus."""
+class ShardedSettings(ClusterSettings, CorpusSettings):
+    """What the jobs share that run a corpus through a model, shard by shard."""
 
     model: str = Field(description="Strideformer checkpoint: a folder, a package, or a cached hub model.")
     max_length: int | None = Field(
@@ -127,6 +127,10 @@ class ClassifySettings(ClusterSettings, CorpusSettings):
         if self.resume and self.overwrite:
             raise ValueError("resume and overwrite contradict each other: give one")
         return self
+
+
+class ClassifySettings(ShardedSettings):
+    """Label every document of a corpus."""
 
 
 class TrainSettings(JobSettings):

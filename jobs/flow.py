@@ -1,0 +1,80 @@
+"""The first half of the flow of DESIGN.md, which jobs share: one shard is one block from the read to the commit."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from jobs.corpus.source import Read, shard_blocks
+from jobs.model_source import ModelSource
+from jobs.preflight import Checked
+from jobs.resources import Resources
+from jobs.settings import ShardedSettings
+from jobs.stages.chunk import Chunk
+from jobs.stages.encode import EncoderOptions
+
+# Ray retries for ever by default; a task or actor that dies this often is not unlucky.
+TASK_RETRIES = 3
+ACTOR_RESTARTS = 3
+
+# A stage is handed whole shards.
+WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+
+
+def planned_pieces(plan: pa.Table, shards: Sequence[int]) -> Dataset:
+    """One block of pieces a shard, in a context that leaves blocks whole and the terminal to us."""
+    context = DataContext.get_current()
+    context.target_max_block_size = None  # a block past 1.5 times this would be cut
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Retries can be bounded in no other way: Ray 2.60 has no named parameters for them, and its own are endless.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    return ray.data.from_arrow(list(shard_blocks(plan, shards)))
+
+
+def chunked_documents(
+    plan: pa.Table,
+    shards: Sequence[int],
+    settings: ShardedSettings,
+    checked: Checked,
+    model: ModelSource,
+    resources: Resources,
+) -> Dataset:
+    """Plan to chunk views: read, then chunk."""
+    read = Read(checked.columns, checked.kept, checked.kept_schema, settings.storage_option)
+    documents = planned_pieces(plan, shards).map_batches(read, **tasks(resources), **WHOLE)
+    return documents.map_batches(Chunk(model, checked.chunking), **tasks(resources), **WHOLE)
+
+
+def tasks(resources: Resources) -> dict[str, Any]:
+    """What a reading or tokenising task asks of Ray."""
+    return {"num_cpus": resources.task_cpus, "max_retries": TASK_RETRIES}
+
+
+def encoders(resources: Resources, shards: Sequence[int]) -> dict[str, Any]:
+    """What the encoders ask of Ray.
+
+    The retry counts also keep Ray from fusing encoding with tokenising where their resources happen to be
+    equal, as they are on some CPU clusters: production and tests run the same operators.
+    """
+    return {
+        "compute": ActorPoolStrategy(
+            min_size=min(resources.min_encoders, len(shards)), max_size=min(resources.max_encoders, len(shards))
+        ),
+        "num_cpus": resources.encoder_cpus,
+        "num_gpus": resources.encoder_gpus or None,
+        "max_restarts": ACTOR_RESTARTS,
+        "max_task_retries": ACTOR_RESTARTS,
+    }
+
+
+def encoder_options(settings: ShardedSettings, checked: Checked, resources: Resources) -> EncoderOptions:
+    """How each encoder runs."""
+    return EncoderOptions(checked.chunking, settings.device, settings.dtype, settings.token_budget, resources.threads)

@@ -1,0 +1,189 @@
+"""A job over shards, whatever it computes: check, plan or resume, run what is missing, account for every document.
+
+A job module brings its own check, plan and pipeline; what is here is the same for all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import pyarrow as pa
+import ray
+from ray.data import Dataset
+
+from jobs.corpus.plan import SHARD_ROWS, make_plan
+from jobs.output.progress import Progress
+from jobs.output.receipt import Receipt, add_up
+from jobs.output.record import OutputFolder, check_same_job, check_usable
+from jobs.output.summary import print_summary, success
+from jobs.preflight import Checked
+from jobs.resources import Resources, alive_nodes, connect, share_out
+from jobs.settings import ShardedSettings
+from strideformer.errors import StrideformerError
+
+
+class JobFailedError(StrideformerError):
+    """The job began and could not finish; what is committed stays, and ``--resume`` goes on."""
+
+    exit_code = 1
+
+
+class Fingerprinted(Protocol):
+    """What a job's check found; the fingerprint is what must be the same for the job to be resumed."""
+
+    @property
+    def fingerprint(self) -> dict[str, Any]: ...
+
+
+S = TypeVar("S", bound=ShardedSettings)
+C = TypeVar("C", bound=Fingerprinted)
+
+
+@dataclass(frozen=True)
+class ShardedJob(Generic[S, C]):
+    """What sets one job over shards apart from another.
+
+    Attributes:
+        check: finds what is wrong with the call before anything starts, and gives all that the job goes on with.
+        plan: cuts the input into shards: one row a piece, as ``jobs.corpus.pieces.PLAN_SCHEMA``.
+        pipeline: the flow of these shards, each to one receipt: ``(folder, plan, shards, job, settings, checked,
+            resources)``.
+    """
+
+    check: Callable[[S], C]
+    plan: Callable[[S, C, Resources], pa.Table]
+    pipeline: Callable[[OutputFolder, pa.Table, Sequence[int], str, S, C, Resources], Dataset]
+
+    def run(self, settings: S) -> dict[str, Any]:
+        """Run the job.
+
+        Returns:
+            The totals, as ``_SUCCESS`` holds them.
+
+        Raises:
+            StrideformerError: the settings, the input, the model or the output is wrong; nothing has run.
+            JobFailedError: the job began and failed; it can be resumed.
+        """
+        started = time.monotonic()
+        folder = OutputFolder(settings.output, settings.storage_option)
+        check_usable(folder, settings.resume, settings.overwrite)
+        checked = self.check(settings)
+        if settings.overwrite:
+            folder.clear()
+        ours = connect(settings.ray_address)
+        try:
+            resources = share_out(alive_nodes(), settings.encoders, settings.device, settings.aggregators)
+            plan = self.start_or_resume(folder, settings, checked, resources)
+            return self.run_shards(folder, plan, settings, checked, resources, started)
+        finally:
+            if ours:
+                ray.shutdown()
+
+    def start_or_resume(self, folder: OutputFolder, settings: S, checked: C, resources: Resources) -> pa.Table:
+        """The plan: read back when a job is resumed, else made and written, so that shards never change."""
+        if settings.resume and "job.json" in folder.names("_strideformer"):
+            check_same_job(folder, folder.read_json("_strideformer/job.json")["fingerprint"], checked.fingerprint)
+            return folder.read_plan()
+        plan = self.plan(settings, checked, resources)
+        if not plan.num_rows:
+            raise StrideformerError(f"{', '.join(settings.inputs)} holds no documents: check the path")
+        folder.write_plan(plan)
+        record = {"fingerprint": checked.fingerprint, "settings": settings.model_dump()}
+        folder.write("_strideformer/job.json", json.dumps(record, indent=2, ensure_ascii=False).encode())
+        return plan
+
+    def run_shards(
+        self,
+        folder: OutputFolder,
+        plan: pa.Table,
+        settings: S,
+        checked: C,
+        resources: Resources,
+        started: float,
+    ) -> dict[str, Any]:
+        """Run the shards that are missing, check that every planned document is accounted for, write _SUCCESS."""
+        job = job_id(checked.fingerprint)
+        shards = set(plan.column("shard").unique().to_pylist())
+        planned = sum(plan.column("num_rows").to_pylist())
+        committed: set[int] = set()
+        quarantining: set[int] = set()
+
+        def counted(receipts: Iterator[Receipt]) -> Iterator[Receipt]:
+            for receipt in receipts:
+                if receipt.shard not in committed:
+                    committed.add(receipt.shard)
+                    if receipt.quarantined:
+                        quarantining.add(receipt.shard)
+                    yield receipt
+
+        before = add_up(counted(folder.receipts(job, shards)))
+        if committed == shards and "_SUCCESS" in folder.names():
+            totals = folder.read_json("_SUCCESS")
+            if settings.progress != "none":
+                print(f"Nothing to do: {settings.output} is finished.", file=sys.stderr)
+                print_summary(before, before, 0.0, settings.output)
+            return totals
+        with Progress(planned, before, settings.progress) as progress:
+            missing = sorted(shards - committed)
+            if missing:
+                dataset = self.pipeline(folder, plan, missing, job, settings, checked, resources)
+                try:
+                    for receipt in counted(receipts_of(dataset)):
+                        progress.add(receipt)
+                except Exception as error:
+                    raise JobFailedError(
+                        f"the job stopped after {progress.total.documents:,} of {planned:,} documents: "
+                        f"{first_line(error)}; the same command with --resume goes on"
+                    ) from error
+        total = progress.total
+        if committed != shards or total.labelled + total.quarantined != planned:
+            raise JobFailedError(
+                f"{planned:,} documents were planned but {total.labelled:,} labelled and {total.quarantined:,} "
+                f"quarantined in {len(committed)} of {len(shards)} shards; the same command with --resume goes on"
+            )
+        totals = success(total, time.monotonic() - started, len(shards))
+        folder.finish(totals, quarantining)
+        if settings.progress != "none":
+            print_summary(total, before, progress.seconds, settings.output)
+        return totals
+
+
+def plan_corpus(settings: ShardedSettings, checked: Checked, resources: Resources) -> pa.Table:
+    """The plan of a corpus of texts, in shards of a size that suits the cluster."""
+    return make_plan(
+        checked.files,
+        checked.columns,
+        settings.storage_option,
+        shard_rows=settings.shard_rows or SHARD_ROWS,
+        shard_bytes=settings.shard_bytes or resources.shard_bytes,
+        min_shards=resources.min_shards,
+        limit=settings.limit,
+    )
+
+
+def receipts_of(dataset: Dataset) -> Iterator[Receipt]:
+    """Receipts as the shards are committed; running the dataset is a side effect of taking them."""
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from map(Receipt.from_json, batch.column("receipt").to_pylist())
+
+
+def job_id(fingerprint: dict[str, Any]) -> str:
+    """A short name of what the job computes, written into every part."""
+    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, without Ray's traceback of the worker: the last line of the deepest cause that has words."""
+    words = type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        words = lines[-1][:300] if lines else words
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return words
