@@ -14,7 +14,8 @@ from ray.data import ActorPoolStrategy, Dataset
 
 from jobs import preflight
 from jobs.cli import run_command
-from jobs.flow import TASK_RETRIES, WHOLE, chunked_documents, encoder_options, encoders
+from jobs.flow import TASK_RETRIES, WHOLE, chunked_documents, encoder_options, encoders, start_guard
+from jobs.guard.stage import guarded_actor
 from jobs.output.commit import Commit
 from jobs.output.record import OutputFolder
 from jobs.preflight import Checked
@@ -48,16 +49,21 @@ def pipeline(
     resources: Resources,
 ) -> Dataset:
     """The flow of DESIGN.md: one shard is one block from the read to the commit."""
-    model = checked.model.stored()
-    chunks = chunked_documents(plan, shards, settings, checked, model, resources)
-    arguments = {"fn_constructor_args": (model, encoder_options(settings, checked, resources))}
+    model, guard = checked.model.stored(), start_guard(settings)
+    chunks = chunked_documents(plan, shards, settings, checked, model, resources, guard)
+    arguments = (model, encoder_options(settings, checked, resources))
     pool = encoders(resources, shards)
+
+    def labelling(stage: type, documents: Dataset, **actors: Any) -> Dataset:
+        return documents.map_batches(
+            guarded_actor(stage), fn_constructor_args=(guard, stage, arguments), **pool | actors, **WHOLE
+        )
+
     if settings.aggregators:
-        aggregators = pool | {"compute": ActorPoolStrategy(size=settings.aggregators)}
-        vectors = chunks.map_batches(Encode, **arguments, **pool, **WHOLE)
-        labelled = vectors.map_batches(Aggregate, **arguments, **aggregators, **WHOLE)
+        aggregators = ActorPoolStrategy(size=settings.aggregators)
+        labelled = labelling(Aggregate, labelling(Encode, chunks), compute=aggregators)
     else:
-        labelled = chunks.map_batches(EncodeAndAggregate, **arguments, **pool, **WHOLE)
+        labelled = labelling(EncodeAndAggregate, chunks)
     commit = Commit(folder.url, folder.options, job, checked.output_schema)
     return labelled.map_batches(commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES, **WHOLE)
 

@@ -12,6 +12,9 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from jobs.corpus.source import Read, shard_blocks
+from jobs.guard.attempts import MOST_ATTEMPTS, start_attempts
+from jobs.guard.isolation import read_isolated
+from jobs.guard.stage import Guard, guarded_task
 from jobs.model_source import ModelSource
 from jobs.preflight import Checked
 from jobs.resources import Resources
@@ -19,9 +22,8 @@ from jobs.settings import ShardedSettings
 from jobs.stages.chunk import Chunk
 from jobs.stages.encode import EncoderOptions
 
-# Ray retries for ever by default; a task or actor that dies this often is not unlucky.
-TASK_RETRIES = 3
-ACTOR_RESTARTS = 3
+# Ray's own default is to retry for ever. `jobs.guard` gives up sooner, with a better reason; this is the backstop.
+TASK_RETRIES = 2 * MOST_ATTEMPTS
 
 # A stage is handed whole shards.
 WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
@@ -46,11 +48,19 @@ def chunked_documents(
     checked: Checked,
     model: ModelSource,
     resources: Resources,
+    guard: Guard,
 ) -> Dataset:
     """Plan to chunk views: read, then chunk."""
-    read = Read(checked.columns, checked.kept, checked.kept_schema, settings.storage_option)
+    reading = (checked.columns, checked.kept, checked.kept_schema, settings.storage_option)
+    read = guarded_task(guard, Read, reading, read_isolated)
+    chunk = guarded_task(guard, Chunk, (model, checked.chunking))
     documents = planned_pieces(plan, shards).map_batches(read, **tasks(resources), **WHOLE)
-    return documents.map_batches(Chunk(model, checked.chunking), **tasks(resources), **WHOLE)
+    return documents.map_batches(chunk, **tasks(resources), **WHOLE)
+
+
+def start_guard(settings: ShardedSettings) -> Guard:
+    """What watches over the stages of this run."""
+    return Guard(start_attempts(), settings.document_timeout)
 
 
 def tasks(resources: Resources) -> dict[str, Any]:
@@ -70,8 +80,10 @@ def encoders(resources: Resources, shards: Sequence[int]) -> dict[str, Any]:
         ),
         "num_cpus": resources.encoder_cpus,
         "num_gpus": resources.encoder_gpus or None,
-        "max_restarts": ACTOR_RESTARTS,
-        "max_task_retries": ACTOR_RESTARTS,
+        # One actor may meet many documents that kill it, and many nodes that go; `jobs.guard` bounds the attempts
+        # at each shard, and at starting.
+        "max_restarts": -1,
+        "max_task_retries": TASK_RETRIES,
     }
 
 

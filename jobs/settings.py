@@ -119,6 +119,11 @@ class ShardedSettings(ClusterSettings, CorpusSettings):
     max_chunks: int | None = Field(
         None, ge=1, description="Most chunks of a document; the rest is not read; default: the checkpoint's."
     )
+    document_timeout: float | None = Field(
+        300.0,
+        gt=0,
+        description="Seconds that one document may take before it is quarantined as timed_out.",
+    )
     resume: bool = Field(False, description="Run what is missing of a job that stopped.")
     overwrite: bool = Field(False, description="Delete an earlier job's output first.")
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from strideformer.errors import StrideformerError
+from strideformer.watchdog import progressed
 
 
 def next_micro_batch(sorted_lengths: np.ndarray, start: int, budget: int) -> int:
@@ -65,5 +66,6 @@ def run_in_micro_batches(
                 torch.cuda.empty_cache()
             budget = (end - start) // 2 * int(sorted_lengths[start])
             continue
+        progressed()
         start = end
     return budget

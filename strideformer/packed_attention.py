@@ -63,7 +63,9 @@ def _packed_flash_attention() -> Attention | None:
             return attend_fused(qkv, chunks)
         query, key, value = qkv.unbind(1)
         # By position only: its keyword arguments changed between versions of torch.
-        context = varlen_attn(query, key, value, chunks.offsets, chunks.offsets, chunks.longest, chunks.longest)
+        context: Tensor = varlen_attn(  # type: ignore[assignment]
+            query, key, value, chunks.offsets, chunks.offsets, chunks.longest, chunks.longest
+        )
         return context.flatten(1)
 
     return attend

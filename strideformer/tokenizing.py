@@ -10,6 +10,7 @@ import numpy as np
 
 from strideformer.errors import StrideformerError
 from strideformer.safe_cuts import find_safe_cut, splits_at_safe_cuts
+from strideformer.watchdog import progressed
 
 # One string is never tokenised by two threads, so a long text is cut into segments of this many characters.
 SEGMENT_CHARACTERS = 20_000
@@ -121,6 +122,7 @@ class TextTokenizer:
         while pending:
             for group in _grouped(segment for reading in pending for segment in self._next_segments(reading)):
                 self._read(group, offsets, column)
+                progressed()
             pending = [reading for reading in pending if reading.pending]
         return [self._finish(reading, offsets) for reading in readings]
 

@@ -15,7 +15,7 @@ from jobs.corpus.formats import read_piece
 from jobs.corpus.pieces import Piece, from_rows
 from strideformer.errors import StrideformerError
 
-__all__ = ["InputColumns", "read_shard"]
+__all__ = ["InputColumns", "read_shard", "unread"]
 
 _THREADS = 8  # files of one shard opened at once, which hides the latency of an object store
 
@@ -63,6 +63,18 @@ def read_shard(
     for first, last in _alike(raw):
         tables.append(_finish(planned[first:last], _join(raw[first:last]), columns, kept_schema))
     return pa.concat_tables(tables).combine_chunks()
+
+
+def unread(pieces: pa.Table, columns: InputColumns, kept_schema: pa.Schema, reason: str, detail: str) -> pa.Table:
+    """What `read_shard` would give if every row were quarantined for this reason; no file is opened."""
+    planned = from_rows(pieces.to_pylist())
+    count = sum(piece.num_rows for piece in planned)
+    bad = BadRows(dict.fromkeys(range(count), (reason, detail)))
+    nothing = pa.table({name: pa.nulls(count, pa.string()) for name in columns.names})
+    empty = {field.name: pa.nulls(count, field.type) for field in kept_schema}
+    for name, column in empty.items():
+        nothing = nothing.set_column(nothing.column_names.index(name), name, column)
+    return _finish(planned, RawRows(nothing, bad), columns, kept_schema)
 
 
 def _alike(raw: Sequence[RawRows]) -> list[tuple[int, int]]:

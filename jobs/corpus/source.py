@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.corpus.columns import InputColumns
-from jobs.corpus.read import read_shard
+from jobs.corpus.read import read_shard, unread
 
 
 def shard_blocks(plan: pa.Table, shards: Sequence[int]) -> Iterator[pa.Table]:
@@ -45,7 +45,13 @@ class Read:
     options: Mapping[str, str]
 
     def __call__(self, pieces: pa.Table) -> pa.Table:
-        documents = read_shard(pieces, self.columns, self.kept_schema, self.options)
+        return self._finished(pieces, read_shard(pieces, self.columns, self.kept_schema, self.options))
+
+    def quarantined(self, pieces: pa.Table, reason: str, detail: str) -> pa.Table:
+        """The same rows, unread, each quarantined for this reason."""
+        return self._finished(pieces, unread(pieces, self.columns, self.kept_schema, reason, detail))
+
+    def _finished(self, pieces: pa.Table, documents: pa.Table) -> pa.Table:
         documents = documents.rename_columns([self.kept.get(name, name) for name in documents.column_names])
         planned = sum(pieces.column("num_rows").to_pylist())
         return documents.append_column("_shard_rows", pa.array(np.full(documents.num_rows, planned)))
