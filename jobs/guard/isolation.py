@@ -97,14 +97,18 @@ class Child:
             raise ChildDiedError("crashed", f"its process ended with {died}") from None
 
 
-def run_isolated(
-    documents: pa.Table, stage_class: type, arguments: tuple[Any, ...], timeout: float | None = None
-) -> pa.Table:
+def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], timeout: float | None = None) -> pa.Table:
     """What the stage makes of each document by itself, in a child process.
 
     A document that kills the child, or keeps it longer than ``timeout`` seconds, is quarantined with reason
-    ``crashed`` or ``timed_out``, and its emptied row still goes through the stage, in a new child, for the
+    ``crashed`` or ``timed_out``; its row, emptied of what killed, still goes through the stage, here, for the
     columns that the stage adds.
+
+    Args:
+        documents: one shard.
+        stage: an instance of the stage's class, in this process.
+        arguments: what another instance is built with.
+        timeout: seconds; None for no limit.
 
     Raises:
         StrideformerError: one document after the other kills the child, so the fault is not theirs.
@@ -115,42 +119,36 @@ def run_isolated(
     try:
         for index in range(documents.num_rows):
             document = documents.slice(index, 1)
-            while True:
-                try:
-                    child = child or Child(stage_class, arguments)
-                    results.append(child.run(document, timeout))
-                    break
-                except ChildDiedError as error:
-                    deaths += 1
-                    if child is not None:
-                        child.close()
-                        child = None
-                    if deaths >= MOST_DEATHS_IN_A_ROW:
-                        raise StrideformerError(
-                            f"{deaths} documents in a row ended the process of {stage_class.__name__} ({error}), so "
-                            f"the fault is not theirs: look at the memory, the device and the model"
-                        ) from error
-                    document = emptied(quarantine(document, {0: (error.reason, str(error))}))
-            if document.column("quarantine_reason")[0].as_py() not in ("crashed", "timed_out"):
+            try:
+                child = child or Child(type(stage), arguments)
+                results.append(child.run(document, timeout))
                 deaths = 0
+            except ChildDiedError as error:
+                deaths += 1
+                if child is not None:
+                    child.close()
+                    child = None
+                if deaths >= MOST_DEATHS_IN_A_ROW:
+                    raise StrideformerError(
+                        f"{deaths} documents in a row ended the process of {type(stage).__name__} ({error}), so "
+                        f"the fault is not theirs: look at the memory, the device and the model"
+                    ) from error
+                results.append(stage(emptied(quarantine(document, {0: (error.reason, str(error))}))))
     finally:
         if child is not None:
             child.close()
     return pa.concat_tables(results).combine_chunks()
 
 
-def read_isolated(
-    pieces: pa.Table, read_class: type[Read], arguments: tuple[Any, ...], timeout: float | None
-) -> pa.Table:
+def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], timeout: float | None) -> pa.Table:
     """What the read stage makes of each piece by itself, in a child process.
 
     A parser that dies does not say over which row, so all rows of that piece are quarantined.
     """
-    read = read_class(*arguments)
     results = []
     for index in range(pieces.num_rows):
         piece = pieces.slice(index, 1)
-        child = Child(read_class, arguments)
+        child = Child(type(read), arguments)
         try:
             results.append(child.run(piece, timeout))
         except ChildDiedError as error:

@@ -14,8 +14,8 @@ from jobs.guard.isolation import run_isolated
 from strideformer.errors import StrideformerError
 from strideformer.watchdog import watchdog
 
-# (shard, stage class, its arguments, timeout) → what the stage makes of the shard, one document at a time.
-Isolate = Callable[[pa.Table, type, tuple[Any, ...], float | None], pa.Table]
+# (shard, stage, the arguments of its class, timeout) → what the stage makes of the shard, one document at a time.
+Isolate = Callable[[pa.Table, Any, tuple[Any, ...], float | None], pa.Table]
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class _Guarded:
                 with watchdog(self.guard.timeout):
                     return stage(documents)
             logger.warning("shard %d: %s died %d times over it; one by one now", shard, name, attempt - 1)
-            return self.isolate(documents, self.stage_class, self.arguments, self.guard.timeout)
+            return self.isolate(documents, stage, self.arguments, self.guard.timeout)
         finally:  # not reached when the process is killed, which is what is counted
             self.guard.call("end", name, shard)
 

@@ -28,7 +28,7 @@ def documents(*texts: str) -> pa.Table:
 
 
 def test_the_documents_that_kill_are_found_and_the_others_go_on() -> None:
-    result = run_isolated(documents("a", EXIT, "bcd", SEGFAULT, HANG, "ef"), Fragile, ("size",), timeout=3)
+    result = run_isolated(documents("a", EXIT, "bcd", SEGFAULT, HANG, "ef"), Fragile("size"), ("size",), timeout=3)
     assert result.column("doc_id").to_pylist() == ["0", "1", "2", "3", "4", "5"]
     assert result.column("size").to_pylist() == [1, None, 3, None, None, 2]
     assert result.column("quarantine_reason").to_pylist() == [None, "crashed", None, "crashed", "timed_out", None]
@@ -40,7 +40,7 @@ def test_the_documents_that_kill_are_found_and_the_others_go_on() -> None:
 
 def test_when_every_document_kills_none_is_to_blame() -> None:
     with pytest.raises(StrideformerError, match=r"5 documents in a row ended the process of Fragile .*exit status 7"):
-        run_isolated(documents(*[EXIT] * 6), Fragile, ())
+        run_isolated(documents(*[EXIT] * 6), Fragile(), ())
 
 
 def test_a_stage_that_dies_while_it_is_built() -> None:
@@ -50,7 +50,7 @@ def test_a_stage_that_dies_while_it_is_built() -> None:
 
 def test_an_exception_is_no_crash() -> None:
     with pytest.raises(StrideformerError, match="ValueError: raised over a document"):
-        run_isolated(documents("a", RAISE), Fragile, ())
+        run_isolated(documents("a", RAISE), Fragile(), ())
 
 
 class DeadlyRead(Read):
@@ -71,7 +71,7 @@ def test_a_file_that_kills_its_parser_is_quarantined_and_the_others_are_read(tmp
     kept = pa.schema([("page", pa.int64())])
     read = (InputColumns(id="id", keep=("page",)), {"page": "page"}, kept, {})
     table = to_table(pieces)
-    result = read_isolated(table, DeadlyRead, read, timeout=60)
+    result = read_isolated(table, DeadlyRead(*read), read, timeout=60)
     assert result.schema == Read(*read)(table.slice(0, 1)).schema
     assert result.column("_shard_rows").to_pylist() == [6] * 6
     assert result.column("quarantine_reason").to_pylist() == [None, None, "crashed", "crashed", None, None]

@@ -60,7 +60,7 @@ def test_starts_are_bounded(guard: LocalGuard) -> None:
 
 
 def test_a_task_is_given_a_way_of_its_own_to_isolate(guard: LocalGuard) -> None:
-    def isolate(table: pa.Table, stage: type, arguments: tuple[Any, ...], timeout: float | None) -> pa.Table:
+    def isolate(table: pa.Table, stage: Any, arguments: tuple[Any, ...], timeout: float | None) -> pa.Table:
         return table.append_column("isolated", pa.array([timeout]))
 
     for _ in range(HASTY_ATTEMPTS):
