@@ -19,6 +19,7 @@ from strideformer.devices import choose_device, choose_dtype
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
 from strideformer.pooling import pool_tokens, sentence_transformer_pooling
+from strideformer.stopwatch import Stopwatch
 
 # Padded tokens in one micro-batch. On a CPU 4 to 8 chunks of 384 tokens stay in cache and beat 32 of them;
 # on a GPU 16 k tokens fill it while the activations of a small encoder stay in L2 (DESIGN.md, FACTS.md).
@@ -36,6 +37,7 @@ class ChunkEncoder:
         device, dtype: where and in which number format the first model runs.
         hidden_size: the width of a chunk vector.
         token_budget: the most padded tokens in a micro-batch; halved when the device runs out of memory.
+        forward_time: how long the device computed in the first model.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class ChunkEncoder:
         accepted = inspect.signature(first_model.forward).parameters
         self._takes_token_types = "token_type_ids" in accepted
         self._assemblers: dict[bool, _ChunkAssembler] = {}
+        self.forward_time = Stopwatch(self.device)
 
     @classmethod
     def from_pretrained(
@@ -156,7 +159,8 @@ class ChunkEncoder:
             batch = assembler.assemble(chunks, row_index, width, full)
             if not self._takes_token_types:
                 batch.pop("token_type_ids", None)
-            states = self.first_model(**batch).last_hidden_state
+            with self.forward_time.running():
+                states = self.first_model(**batch).last_hidden_state
             vectors[row_index] = pool_tokens(
                 states, batch.get("attention_mask"), self.chunk_pooling, self.normalize_embeddings
             )
