@@ -9,31 +9,35 @@ import hashlib
 import json
 import logging
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from jobs import preflight
 from jobs.cli import run_command
 from jobs.corpus.plan import SHARD_ROWS, make_plan
 from jobs.corpus.source import Read, shard_blocks
 from jobs.output.commit import Commit
+from jobs.output.profile import print_profile, profile
 from jobs.output.progress import Progress
 from jobs.output.receipt import Receipt, add_up
 from jobs.output.record import OutputFolder, check_same_job, check_usable
 from jobs.output.summary import print_summary, success
 from jobs.preflight import Checked
-from jobs.resources import COMMIT_CPUS, Resources, alive_nodes, connect, share_out
+from jobs.resources import COMMIT_CPUS, Resources, alive_nodes, connect, disconnect, share_out
 from jobs.settings import ClassifySettings
 from jobs.stages.aggregate import Aggregate, EncodeAndAggregate
 from jobs.stages.chunk import Chunk
 from jobs.stages.encode import Encode, EncoderOptions
 from strideformer.errors import StrideformerError
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 # Ray retries for ever by default; a task or actor that dies this often is not unlucky.
 TASK_RETRIES = 3
@@ -62,6 +66,8 @@ def run(settings: ClassifySettings) -> dict[str, Any]:
     checked = preflight.check(settings)
     if settings.overwrite:
         folder.clear()
+    # What ray.data imports, while Ray's processes start. Not ray.data itself: two threads must not import one package.
+    threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
     ours = connect(settings.ray_address)
     try:
         resources = share_out(alive_nodes(), settings.encoders, settings.device, settings.aggregators)
@@ -69,7 +75,7 @@ def run(settings: ClassifySettings) -> dict[str, Any]:
         return label(folder, plan, settings, checked, resources, started)
     finally:
         if ours:
-            ray.shutdown()
+            disconnect()
 
 
 def start_or_resume(
@@ -86,6 +92,7 @@ def start_or_resume(
         shard_rows=settings.shard_rows or SHARD_ROWS,
         shard_bytes=settings.shard_bytes or resources.shard_bytes,
         min_shards=resources.min_shards,
+        small_first=True,
         limit=settings.limit,
     )
     if not plan.num_rows:
@@ -145,9 +152,13 @@ def label(
             f"quarantined in {len(committed)} of {len(shards)} shards; the same command with --resume goes on"
         )
     totals = success(total, time.monotonic() - started, len(shards))
+    if settings.profile:
+        totals["profile"] = profile(total)
     folder.finish(totals, quarantining)
     if settings.progress != "none":
         print_summary(total, before, progress.seconds, settings.output)
+        if settings.profile:
+            print_profile(total)
     return totals
 
 
@@ -161,6 +172,9 @@ def pipeline(
     resources: Resources,
 ) -> Dataset:
     """The flow of DESIGN.md: one shard is one block from the read to the commit."""
+    import ray.data
+    from ray.data import ActorPoolStrategy, DataContext
+
     context = DataContext.get_current()
     context.target_max_block_size = None  # a block past 1.5 times this would be cut
     context.enable_progress_bars = False

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from jobs import measures
 from jobs.model_source import ModelSource
 from jobs.stages.aggregate import Aggregate, EncodeAndAggregate
 from jobs.stages.chunk import Chunk, Chunking
@@ -81,14 +82,15 @@ def test_both_ways_through_the_actors_give_the_pipeline_s_labels(source: ModelSo
     vectors = Encode(source, OPTIONS)(chunked)
     assert vectors.schema.field("_chunk_vectors").type == pa.large_list(pa.list_(pa.float16(), 32))
     apart = Aggregate(source, OPTIONS)(vectors)
-    assert together.drop_columns(["label"]).equals(apart.drop_columns(["label"]))
+    measured = [measures.COLUMN, "label"]
+    assert together.drop_columns(measured).equals(apart.drop_columns(measured))
     pipeline = Pipeline(tiny_checkpoint, device="cpu", dtype="float32")
     expected = pipeline([text for text in given if text is not None])
     labels = [
         label for label, text in zip(together.column("label").to_pylist(), given, strict=True) if text is not None
     ]
     assert labels == [prediction.label for prediction in expected]
-    assert not [name for name in together.column_names if name.startswith("_")]
+    assert [name for name in together.column_names if name.startswith("_")] == [measures.COLUMN]
 
 
 def test_an_empty_shard_of_quarantined_rows_passes(source: ModelSource) -> None:
