@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from ray.data import ActorPoolStrategy, Dataset
 
 from jobs import preflight
 from jobs.cli import run_command
@@ -24,6 +23,9 @@ from jobs.settings import ClassifySettings
 from jobs.sharded_job import ShardedJob, plan_corpus
 from jobs.stages.aggregate import Aggregate, EncodeAndAggregate
 from jobs.stages.encode import Encode
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 
 def run(settings: ClassifySettings) -> dict[str, Any]:
@@ -60,6 +62,8 @@ def pipeline(
         )
 
     if settings.aggregators:
+        from ray.data import ActorPoolStrategy
+
         aggregators = ActorPoolStrategy(size=settings.aggregators)
         labelled = labelling(Aggregate, labelling(Encode, chunks), compute=aggregators)
     else:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from jobs.corpus.source import Read, shard_blocks
 from jobs.guard.attempts import MOST_ATTEMPTS, start_attempts
@@ -22,6 +20,9 @@ from jobs.settings import ShardedSettings
 from jobs.stages.chunk import Chunk
 from jobs.stages.encode import EncoderOptions
 
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
 # Ray's own default is to retry for ever. `jobs.guard` gives up sooner, with a better reason; this is the backstop.
 TASK_RETRIES = 2 * MOST_ATTEMPTS
 
@@ -31,6 +32,9 @@ WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_co
 
 def planned_pieces(plan: pa.Table, shards: Sequence[int]) -> Dataset:
     """One block of pieces a shard, in a context that leaves blocks whole and the terminal to us."""
+    import ray.data
+    from ray.data import DataContext
+
     context = DataContext.get_current()
     context.target_max_block_size = None  # a block past 1.5 times this would be cut
     context.enable_progress_bars = False
@@ -74,6 +78,8 @@ def encoders(resources: Resources, shards: Sequence[int]) -> dict[str, Any]:
     The retry counts also keep Ray from fusing encoding with tokenising where their resources happen to be
     equal, as they are on some CPU clusters: production and tests run the same operators.
     """
+    from ray.data import ActorPoolStrategy
+
     return {
         "compute": ActorPoolStrategy(
             min_size=min(resources.min_encoders, len(shards)), max_size=min(resources.max_encoders, len(shards))

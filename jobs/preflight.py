@@ -8,24 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from transformers.utils.logging import disable_progress_bar
+from tokenizers import Tokenizer
 
 from jobs.corpus.columns import InputColumns
 from jobs.corpus.listing import InputFile, list_inputs
 from jobs.corpus.plan import check_columns
 from jobs.corpus.storage_errors import require_writable
+from jobs.model_facts import model_facts
 from jobs.model_source import ModelSource
 from jobs.output.commit import OWN_COLUMNS, TEMPORARY_FOLDER, labelled_schema
 from jobs.settings import ClassifySettings
 from jobs.stages.aggregate import label_type, scores_type
 from jobs.stages.chunk import Chunking
-from strideformer.checkpoint import checkpoint_folders
-from strideformer.chunking import Chunker
-from strideformer.config import check_positions
-from strideformer.encoder import load_tokenizer
+from strideformer.chunking import Chunker, check_length
 from strideformer.errors import StrideformerError
-from strideformer.model import Strideformer
-from strideformer.predictions import LabelSpace
+from strideformer.locations import checkpoint_folders
 
 
 @dataclass(frozen=True)
@@ -69,20 +66,19 @@ def check(settings: ClassifySettings) -> Checked:
     require_writable(settings.output, settings.storage_option, TEMPORARY_FOLDER)
 
     folders = checkpoint_folders(settings.model)
-    disable_progress_bar()
-    config = Strideformer.from_pretrained(folders["checkpoint"]).config
+    facts = model_facts(folders)
     chunking = Chunking(
-        settings.max_length or config.max_length,
-        config.stride if settings.stride is None else settings.stride,
-        settings.max_chunks or config.max_chunks,
+        settings.max_length or facts.max_length,
+        facts.stride if settings.stride is None else settings.stride,
+        settings.max_chunks or facts.max_chunks,
     )
-    tokenizer = load_tokenizer(folders["checkpoint"], config.first_model_name)
-    check_positions(config.first_model_config, chunking.max_length)
+    check_length(chunking.max_length, facts.positions)
+    tokenizer = Tokenizer.from_str(facts.tokenizer)
     chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
     chunker.template(settings.pair_column is not None)
-    labels = LabelSpace.of(config)
+    labels = facts.label_space
     kept_output = pa.schema([pa.field(kept[field.name], field.type) for field in kept_schema])
-    model = ModelSource.of(folders, tokenizer.backend_tokenizer.to_str())
+    model = ModelSource.of(folders, facts.tokenizer)
     return Checked(
         files=files,
         columns=columns,

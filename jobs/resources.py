@@ -130,3 +130,10 @@ def connect(address: str | None) -> bool:
         return True
     ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     return True
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that ``connect`` started ends."""
+    import ray
+
+    ray.shutdown()

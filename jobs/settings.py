@@ -126,6 +126,7 @@ class ShardedSettings(ClusterSettings, CorpusSettings):
     )
     resume: bool = Field(False, description="Run what is missing of a job that stopped.")
     overwrite: bool = Field(False, description="Delete an earlier job's output first.")
+    profile: bool = Field(False, description="Say at the end where the time went, stage by stage.")
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:

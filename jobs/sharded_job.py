@@ -8,24 +8,28 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
-import ray
-from ray.data import Dataset
 
 from jobs.corpus.plan import SHARD_ROWS, make_plan
+from jobs.output.profile import print_profile, profile
 from jobs.output.progress import Progress
 from jobs.output.receipt import Receipt, add_up
 from jobs.output.record import OutputFolder, check_same_job, check_usable
 from jobs.output.summary import print_summary, success
 from jobs.preflight import Checked
-from jobs.resources import Resources, alive_nodes, connect, share_out
+from jobs.resources import Resources, alive_nodes, connect, disconnect, share_out
 from jobs.settings import ShardedSettings
 from strideformer.errors import StrideformerError
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 
 class JobFailedError(StrideformerError):
@@ -76,6 +80,9 @@ class ShardedJob(Generic[S, C]):
         checked = self.check(settings)
         if settings.overwrite:
             folder.clear()
+        # What ray.data imports, while Ray's processes start. Not ray.data itself: two threads must not import one
+        # package.
+        threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
         ours = connect(settings.ray_address)
         try:
             resources = share_out(alive_nodes(), settings.encoders, settings.device, settings.aggregators)
@@ -83,7 +90,7 @@ class ShardedJob(Generic[S, C]):
             return self.run_shards(folder, plan, settings, checked, resources, started)
         finally:
             if ours:
-                ray.shutdown()
+                disconnect()
 
     def start_or_resume(self, folder: OutputFolder, settings: S, checked: C, resources: Resources) -> pa.Table:
         """The plan: read back when a job is resumed, else made and written, so that shards never change."""
@@ -148,9 +155,13 @@ class ShardedJob(Generic[S, C]):
                 f"quarantined in {len(committed)} of {len(shards)} shards; the same command with --resume goes on"
             )
         totals = success(total, time.monotonic() - started, len(shards))
+        if settings.profile:
+            totals["profile"] = profile(total)
         folder.finish(totals, quarantining)
         if settings.progress != "none":
             print_summary(total, before, progress.seconds, settings.output)
+            if settings.profile:
+                print_profile(total)
         return totals
 
 
@@ -163,6 +174,7 @@ def plan_corpus(settings: ShardedSettings, checked: Checked, resources: Resource
         shard_rows=settings.shard_rows or SHARD_ROWS,
         shard_bytes=settings.shard_bytes or resources.shard_bytes,
         min_shards=resources.min_shards,
+        small_first=True,
         limit=settings.limit,
     )
 

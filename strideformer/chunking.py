@@ -254,6 +254,18 @@ class Chunker:
         return np.concatenate(ids) if ids else np.empty(0, self._tokenizer.dtype)
 
 
+def check_length(max_length: int, positions: int | None) -> None:
+    """Refuse chunks longer than the encoder has positions for (None: it takes any length).
+
+    Raises:
+        StrideformerError: ``max_length`` is above that.
+    """
+    if positions is not None and max_length > positions:
+        raise StrideformerError(
+            f"max_length={max_length} is more than the {positions} positions of the encoder: use at most {positions}"
+        )
+
+
 def _offsets(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 

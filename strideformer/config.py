@@ -10,7 +10,9 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 from strideformer.aggregator_options import refuse_contradictions
+from strideformer.chunking import check_length
 from strideformer.errors import StrideformerError
+from strideformer.locations import PACKAGE
 
 # The special tokens around one text of every common encoder; Chunker checks with those of the tokenizer at hand.
 USUAL_SPECIAL_TOKENS = 2
@@ -23,8 +25,6 @@ DEFAULT_FIRST_MODEL = {
     "num_attention_heads": 12,
     "intermediate_size": 1536,
 }
-# How an installed package that holds a model folder is named.
-PACKAGE = "package:"
 # These count positions from the padding token's id on, and so have that many fewer for tokens.
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "xlm-roberta-xl"}
 # These attend by relative distance and take any length, whatever their config says of positions.
@@ -258,8 +258,4 @@ def check_positions(config: PreTrainedConfig, max_length: int) -> None:
     Raises:
         StrideformerError: ``max_length`` is above what the encoder's config allows.
     """
-    limit = max_positions(config)
-    if limit is not None and max_length > limit:
-        raise StrideformerError(
-            f"max_length={max_length} is more than the {limit} positions of the encoder: use at most {limit}"
-        )
+    check_length(max_length, max_positions(config))

@@ -21,6 +21,7 @@ from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
 from strideformer.packed_encoder import packed_encoder
 from strideformer.pooling import pool_packed, pool_tokens, sentence_transformer_pooling
+from strideformer.stopwatch import Stopwatch
 
 # Padded tokens in one micro-batch. On a CPU 4 to 8 chunks of 384 tokens stay in cache and beat 32 of them;
 # on a GPU 16 k tokens fill it while the activations of a small encoder stay in L2 (DESIGN.md, FACTS.md).
@@ -40,6 +41,7 @@ class ChunkEncoder:
         packed: the forward without padding, None where the first model's own is used.
         hidden_size: the width of a chunk vector.
         token_budget: the most padded tokens in a micro-batch; halved when the device runs out of memory.
+        forward_time: how long the device computed in the first model.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class ChunkEncoder:
         self._takes_token_types = "token_type_ids" in accepted
         self._assemblers: dict[bool, ChunkAssembler] = {}
         self.packed = packed_encoder(self.first_model)
+        self.forward_time = Stopwatch(self.device)
 
     @classmethod
     def from_pretrained(
@@ -158,7 +161,8 @@ class ChunkEncoder:
         vectors = torch.empty((len(loaded.order), self.hidden_size), dtype=torch.float32, device=self.device)
 
         def run(start: int, end: int) -> None:
-            vectors[start:end] = self._encode(assembler, loaded, start, end)
+            with self.forward_time.running():
+                vectors[start:end] = self._encode(assembler, loaded, start, end)
 
         self.token_budget = run_in_micro_batches(loaded.lengths, self.token_budget, run)
         return torch.empty_like(vectors).index_copy_(0, loaded.device_order, vectors)

@@ -18,6 +18,9 @@ _LARGEST_PART = 256 << 20
 
 _SMALLEST_SHARE = 1 / 512  # of a full shard: smaller ones would cost more to schedule than to compute
 _FILES_IN_SHARD = 512  # each is at least one request
+# The first shard of several, as a share of the others: it shows soon that a job works, and what it takes to read
+# and commit one more shard is little beside all the others.
+_FIRST_SHARE = 1 / 16
 _ROUNDING = 1e-6
 _FULLER = 1.25  # times the even share, to make up for shards before that could not be filled
 
@@ -58,16 +61,21 @@ def runs_of(file: InputFile, cuts: CutPoints, shard_rows: int, shard_bytes: int)
         yield Run(file, rows[i], num_rows, offsets[i], num_bytes, weight, is_parquet, least)
 
 
-def pack(runs: Sequence[Run], shard_rows: int, shard_bytes: int, min_shards: int) -> list[Piece]:
+def pack(
+    runs: Sequence[Run], shard_rows: int, shard_bytes: int, min_shards: int, small_first: bool = False
+) -> list[Piece]:
     """Pieces of all shards, in the order of the runs.
 
     Shards are of about equal weight: what is left is divided by the number of shards that are left, so that
-    there is no small rest at the end.
+    there is no small rest at the end. With ``small_first`` a small one comes before them where there are several.
     """
     total = sum(run.weight for run in runs)
     wanted = max(math.ceil(total), min(min_shards, math.ceil(total / _SMALLEST_SHARE)), 1)
     target = even = total / wanted
     parts = [part for run in runs for part in _divide(run, even)]
+    if small_first and wanted > 1:
+        parts = [*_without_beginning(parts[0], _FIRST_SHARE * even), *parts[1:]]
+        wanted, target = wanted + 1, _FIRST_SHARE * even
 
     pieces: list[Piece] = []
     shard, filled, files, left = 0, 0.0, 0, total
@@ -100,6 +108,15 @@ def _divide(run: Run, target: float) -> Iterator[Run]:
         first, last = run.num_rows * i // parts, run.num_rows * (i + 1) // parts
         share = (last - first) / run.num_rows
         yield replace(run, row_start=run.row_start + first, num_rows=last - first, weight=run.weight * share)
+
+
+def _without_beginning(run: Run, weight: float) -> Iterator[Run]:
+    """The first rows of so much weight, one at least, and the rest, if the run may be divided."""
+    rows = max(1, int(run.num_rows * weight / run.weight)) if run.divisible and run.least_target == 0 else run.num_rows
+    for first, last in ((0, rows), (rows, run.num_rows)):
+        if last > first:
+            share = (last - first) / run.num_rows
+            yield replace(run, row_start=run.row_start + first, num_rows=last - first, weight=run.weight * share)
 
 
 def _piece(part: Run, shard: int) -> Piece:

@@ -38,6 +38,7 @@ def make_plan(
     shard_rows: int = SHARD_ROWS,
     shard_bytes: int = SHARD_BYTES,
     min_shards: int = 1,
+    small_first: bool = False,
     limit: int | None = None,
 ) -> pa.Table:
     """Cut the input into shards.
@@ -52,6 +53,7 @@ def make_plan(
             comes before, are cut more coarsely.
         min_shards: Make shards smaller to have at least so many (several for each encoder, so that none waits
             long for the last), as far as that leaves them 1/512 of full size.
+        small_first: Make the first shard a fraction of the others, so that its labels are there soon.
         limit: Only the first documents.
 
     Returns:
@@ -79,7 +81,7 @@ def make_plan(
             left -= cuts.num_rows
             if left <= 0:
                 break
-    return to_table(pack(runs, shard_rows, shard_bytes, min_shards))
+    return to_table(pack(runs, shard_rows, shard_bytes, min_shards, small_first))
 
 
 def check_columns(files: Sequence[InputFile], columns: InputColumns, options: Mapping[str, str]) -> pa.Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from jobs.corpus.columns import InputColumns
 from jobs.corpus.read import read_shard, unread
+from jobs.measures import add_measures
 
 
 def shard_blocks(plan: pa.Table, shards: Sequence[int]) -> Iterator[pa.Table]:
@@ -29,7 +31,8 @@ class Read:
 
     Needs   the columns of the plan
     Adds    doc_id, source: string; row, _shard, _shard_rows: int64; _text: large_string, null where quarantined;
-            _text_pair: large_string, for pairs; quarantine_reason, quarantine_detail: string; the kept columns
+            _text_pair: large_string, for pairs; quarantine_reason, quarantine_detail: string; the kept columns;
+            measures: read
 
     Ray's own Parquet reader may give nothing of a corrupt file as success; here a shard either gives exactly its
     planned rows or its task fails.
@@ -45,11 +48,14 @@ class Read:
     options: Mapping[str, str]
 
     def __call__(self, pieces: pa.Table) -> pa.Table:
-        return self._finished(pieces, read_shard(pieces, self.columns, self.kept_schema, self.options))
+        started = time.perf_counter()
+        documents = self._finished(pieces, read_shard(pieces, self.columns, self.kept_schema, self.options))
+        return add_measures(documents, read=time.perf_counter() - started)
 
     def quarantined(self, pieces: pa.Table, reason: str, detail: str) -> pa.Table:
         """The same rows, unread, each quarantined for this reason."""
-        return self._finished(pieces, unread(pieces, self.columns, self.kept_schema, reason, detail))
+        documents = self._finished(pieces, unread(pieces, self.columns, self.kept_schema, reason, detail))
+        return add_measures(documents, read=0.0)
 
     def _finished(self, pieces: pa.Table, documents: pa.Table) -> pa.Table:
         documents = documents.rename_columns([self.kept.get(name, name) for name in documents.column_names])

@@ -137,7 +137,11 @@ def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], ti
     finally:
         if child is not None:
             child.close()
-    return pa.concat_tables(results).combine_chunks()
+    together = pa.concat_tables(results).combine_chunks()
+    if "_first_alike" in together.column_names:
+        # Each was the first of a table of its own.
+        return with_columns(together, {"_first_alike": pa.array(np.arange(together.num_rows))})
+    return together
 
 
 def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], timeout: float | None) -> pa.Table:

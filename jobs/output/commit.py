@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.corpus.storage import resolve, write_atomically
+from jobs.measures import DUPLICATES, measures_of
 from jobs.output.receipt import RECEIPT_KEY, Receipt
 
 OWN_COLUMNS = ("doc_id", "label", "score", "scores", "num_tokens", "num_chunks", "truncated", "source", "row")
@@ -63,11 +65,12 @@ class Commit:
     schema: pa.Schema
 
     def __call__(self, documents: pa.Table) -> pa.Table:
+        started = time.perf_counter()
         shard = whole_shard(documents)
         bad = documents.column("quarantine_reason").is_valid()
         labelled = documents.filter(pc.invert(bad)).select(self.schema.names).cast(self.schema)
         quarantined = documents.filter(bad)
-        receipt = receipt_of(shard, self.job, labelled, quarantined)
+        receipt = receipt_of(shard, self.job, labelled, quarantined, measures_of(documents))
         filesystem, root = resolve(self.output, self.options)
         if quarantined.num_rows:
             table = quarantined.select(["doc_id", "source", "row", "quarantine_reason", "quarantine_detail"])
@@ -84,6 +87,7 @@ class Commit:
             _parquet(labelled, receipt),
             temporary_folder=f"{root}/{TEMPORARY_FOLDER}",
         )
+        receipt = replace(receipt, seconds=receipt.seconds | {"write": time.perf_counter() - started})
         return pa.table({"shard": [shard], "receipt": [receipt.to_json()]})
 
 
@@ -103,8 +107,10 @@ def whole_shard(documents: pa.Table) -> int:
     return int(shards[0])
 
 
-def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table) -> Receipt:
-    """Count what a shard's two files hold."""
+def receipt_of(
+    shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, measures: Mapping[str, float]
+) -> Receipt:
+    """Count what a shard's two files hold, and note what the stages measured."""
     return Receipt(
         shard=shard,
         job=job,
@@ -116,6 +122,8 @@ def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table) 
         truncated=pc.sum(labelled.column("truncated")).as_py() or 0,
         label_counts=_counts(labelled.column("label")),
         reasons=_counts(quarantined.column("quarantine_reason")),
+        duplicates=int(measures.get(DUPLICATES, 0)),
+        seconds={name: round(taken, 6) for name, taken in measures.items() if name != DUPLICATES},
     )
 
 

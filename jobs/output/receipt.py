@@ -22,6 +22,9 @@ class Receipt:
         truncated: documents longer than max_chunks.
         label_counts: labels given, each with its number of documents.
         reasons: quarantine reasons, each with its number of documents.
+        duplicates: documents identical to another of their shard, whose result they share.
+        seconds: time in each stage, see :mod:`jobs.output.profile`. Writing is in the receipt that the driver gets,
+            and cannot be in the part that is written.
     """
 
     shard: int
@@ -34,6 +37,8 @@ class Receipt:
     truncated: int = 0
     label_counts: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -48,11 +53,16 @@ def add_up(receipts: Iterable[Receipt]) -> Receipt:
     numbers: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
     job = ""
     for receipt in receipts:
         job = receipt.job
-        for name in ("documents", "labelled", "quarantined", "tokens", "chunks", "truncated"):
+        for name in ("documents", "labelled", "quarantined", "tokens", "chunks", "truncated", "duplicates"):
             numbers[name] += getattr(receipt, name)
         labels.update(receipt.label_counts)
         reasons.update(receipt.reasons)
-    return Receipt(shard=-1, job=job, label_counts=dict(labels), reasons=dict(reasons), **numbers)
+        for stage, taken in receipt.seconds.items():
+            seconds[stage] += taken  # type: ignore[assignment]  # a Counter of floats adds as well
+    return Receipt(
+        shard=-1, job=job, label_counts=dict(labels), reasons=dict(reasons), seconds=dict(seconds), **numbers
+    )

@@ -25,6 +25,7 @@ def success(total: Receipt, seconds: float, shards: int) -> dict[str, Any]:
         "truncated": total.truncated,
         "tokens": total.tokens,
         "chunks": total.chunks,
+        "duplicates": total.duplicates,
         "shards": shards,
         "labels": total.label_counts,
         "quarantine_reasons": total.reasons,
@@ -55,6 +56,8 @@ def print_summary(total: Receipt, before: Receipt, seconds: float, output: str) 
     table.add_row("quarantined", f"{total.quarantined:,}")
     for reason, number in sorted(total.reasons.items(), key=lambda item: -item[1]):
         table.add_row(f"  {reason}", f"{number:,}")
+    if total.duplicates:
+        table.add_row("duplicates", f"{total.duplicates:,}")
     if total.truncated:
         table.add_row("truncated", f"{total.truncated:,}")
     table.add_row("chunks", count(total.chunks))

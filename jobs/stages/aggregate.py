@@ -1,18 +1,26 @@
-"""The aggregate stage: chunk vectors, regrouped by document, to labels."""
+"""The aggregate stage: chunk vectors, regrouped by document, to labels.
+
+torch is imported where it is used: the driver names the stages and must not wait for it.
+"""
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
-import torch
 
+from jobs.measures import add_measures
 from jobs.model_source import ModelSource
 from jobs.stages.columns import REASON, flat, quarantine, with_columns
 from jobs.stages.encode import Encode, EncoderOptions
-from strideformer.aggregation import DocumentAggregator
-from strideformer.devices import choose_device, choose_dtype
-from strideformer.model import Strideformer
 from strideformer.predictions import LabelSpace
+
+if TYPE_CHECKING:
+    import torch
+
+    from strideformer.model import Strideformer
 
 
 def label_type(labels: LabelSpace) -> pa.DataType:
@@ -29,13 +37,19 @@ def scores_type(labels: LabelSpace) -> pa.DataType:
 class Aggregate:
     """Chunk vectors → label, score and scores, for one whole shard.
 
-    Needs   _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>
-    Adds    label: string (list<string> for multi-label), score: float32, scores: struct<label: float32, …>
-    Drops   _chunk_vectors
+    Needs   _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>, _first_alike: int64
+    Adds    label: string (list<string> for multi-label), score: float32, scores: struct<label: float32, …>;
+            measures: aggregate
+    Drops   what it needs
     Quarantines documents whose logits are not finite, with reason ``not_finite``.
     """
 
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
+        import torch
+
+        from strideformer.aggregation import DocumentAggregator
+        from strideformer.devices import choose_device, choose_dtype
+
         torch.set_num_threads(options.threads)
         device = choose_device(options.device)
         strideformer = strideformer or model.load()
@@ -43,6 +57,8 @@ class Aggregate:
         self.aggregator = DocumentAggregator(strideformer, device, choose_dtype(options.dtype, device))
 
     def __call__(self, documents: pa.Table) -> pa.Table:
+        import torch
+
         offsets, vectors = flat(documents, "_chunk_vectors")
         hidden_size = vectors.type.list_size
         values = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, hidden_size)
@@ -55,7 +71,9 @@ class Aggregate:
         Vectors are rounded to float16 first, so that a job gives the same labels whether or not its
         aggregators have a pool of their own.
         """
-        logits = self.aggregator(vectors.half(), chunk_offsets).logits
+        started = time.perf_counter()
+        first = documents.column("_first_alike").to_numpy()
+        logits = self.aggregator(vectors.half(), chunk_offsets).logits[first]
         finite = np.isfinite(logits).all(axis=1)
         unmarked = documents.column(REASON).is_null().to_numpy()
         failures = {
@@ -63,7 +81,9 @@ class Aggregate:
             for row in np.flatnonzero(unmarked & ~finite)
         }
         scores = self.labels.scores(np.where(finite[:, None], logits, 0))
-        return with_columns(quarantine(documents, failures), _label_columns(self.labels, scores))
+        documents = quarantine(documents.drop_columns(["_first_alike"]), failures)
+        documents = with_columns(documents, _label_columns(self.labels, scores))
+        return add_measures(documents, aggregate=time.perf_counter() - started)
 
 
 class EncodeAndAggregate:
@@ -75,7 +95,9 @@ class EncodeAndAggregate:
         self.aggregate = Aggregate(model, options, strideformer)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
-        return self.aggregate.label(*self.encode.encode(documents))
+        labelled = self.aggregate.label(*self.encode.encode(documents))
+        self.encode.ended = time.perf_counter()
+        return labelled
 
 
 def _label_columns(labels: LabelSpace, scores: np.ndarray) -> dict[str, pa.Array]:
