@@ -18,6 +18,8 @@ import ray
 from ray.data import Dataset
 
 from jobs.corpus.plan import SHARD_ROWS, make_plan
+from jobs.corpus.storage_errors import storage_error
+from jobs.output.lease import Lease
 from jobs.output.progress import Progress
 from jobs.output.receipt import Receipt, add_up
 from jobs.output.record import OutputFolder, check_same_job, check_usable
@@ -26,6 +28,8 @@ from jobs.preflight import Checked
 from jobs.resources import Resources, alive_nodes, connect, share_out
 from jobs.settings import ShardedSettings
 from strideformer.errors import StrideformerError
+
+RESUME = "the same command with --resume goes on"
 
 
 class JobFailedError(StrideformerError):
@@ -74,16 +78,21 @@ class ShardedJob(Generic[S, C]):
         folder = OutputFolder(settings.output, settings.storage_option)
         check_usable(folder, settings.resume, settings.overwrite)
         checked = self.check(settings)
-        if settings.overwrite:
-            folder.clear()
-        ours = connect(settings.ray_address)
-        try:
-            resources = share_out(alive_nodes(), settings.encoders, settings.device, settings.aggregators)
-            plan = self.start_or_resume(folder, settings, checked, resources)
-            return self.run_shards(folder, plan, settings, checked, resources, started)
-        finally:
-            if ours:
-                ray.shutdown()
+        with Lease(folder):
+            check_usable(folder, settings.resume, settings.overwrite)  # another driver may have begun meanwhile
+            ours = False
+            try:
+                if settings.overwrite:
+                    folder.clear()
+                ours = connect(settings.ray_address)
+                resources = share_out(alive_nodes(), settings.encoders, settings.device, settings.aggregators)
+                plan = self.start_or_resume(folder, settings, checked, resources)
+                return self.run_shards(folder, plan, settings, checked, resources, started)
+            except OSError as error:
+                raise JobFailedError(f"{storage_error(error, settings.output)}; {RESUME}") from error
+            finally:
+                if ours:
+                    ray.shutdown()
 
     def start_or_resume(self, folder: OutputFolder, settings: S, checked: C, resources: Resources) -> pa.Table:
         """The plan: read back when a job is resumed, else made and written, so that shards never change."""
@@ -123,7 +132,10 @@ class ShardedJob(Generic[S, C]):
                     yield receipt
 
         before = add_up(counted(folder.receipts(job, shards)))
-        if committed == shards and "_SUCCESS" in folder.names():
+        finished = "_SUCCESS" in folder.names()
+        if finished and committed != shards:
+            folder.remove("_SUCCESS")  # a part was lost since: it is not true any more
+        elif finished:
             totals = folder.read_json("_SUCCESS")
             if settings.progress != "none":
                 print(f"Nothing to do: {settings.output} is finished.", file=sys.stderr)
@@ -139,13 +151,13 @@ class ShardedJob(Generic[S, C]):
                 except Exception as error:
                     raise JobFailedError(
                         f"the job stopped after {progress.total.documents:,} of {planned:,} documents: "
-                        f"{first_line(error)}; the same command with --resume goes on"
+                        f"{first_line(error)}; {RESUME}"
                     ) from error
         total = progress.total
         if committed != shards or total.labelled + total.quarantined != planned:
             raise JobFailedError(
                 f"{planned:,} documents were planned but {total.labelled:,} labelled and {total.quarantined:,} "
-                f"quarantined in {len(committed)} of {len(shards)} shards; the same command with --resume goes on"
+                f"quarantined in {len(committed)} of {len(shards)} shards; {RESUME}"
             )
         totals = success(total, time.monotonic() - started, len(shards))
         folder.finish(totals, quarantining)
@@ -181,6 +193,8 @@ def job_id(fingerprint: dict[str, Any]) -> str:
 def first_line(error: BaseException) -> str:
     """What went wrong, without Ray's traceback of the worker: the last line of the deepest cause that has words."""
     words = type(error).__name__
+    if "local disk's utilization is over capacity" in str(error):  # ray.exceptions.OutOfDiskError, maybe as text
+        return "a node's object store and the disk that Ray spills it to are full: free space there"
     cause: BaseException | None = error
     while cause is not None:
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
