@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -57,17 +60,39 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
 
 
 def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arguments: Sequence[str]) -> int:
-    """Run one job and answer with its exit code: 0 done, 1 failed but resumable, 2 wrong call."""
+    """Run one job and answer with its exit code: 0 done, 1 failed or stopped but resumable, 2 wrong call.
+
+    SIGTERM stops a job as Ctrl-C does: what it holds is released, and what is committed stays.
+    """
     try:
         settings = parse(name, kind, arguments)
-        run(settings)
+        with stopped_by_sigterm():
+            run(settings)
     except StrideformerError as error:
         print(f"strideformer {name}: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
-    except KeyboardInterrupt:
-        print(f"strideformer {name}: interrupted; the same command with --resume goes on", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        how = str(stop) or "interrupted"
+        print(f"strideformer {name}: {how}; the same command with --resume goes on", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM raise KeyboardInterrupt in the main thread, as Ctrl-C does, instead of ending the process."""
+
+    def stop(_signal: int, _frame: types.FrameType | None) -> None:
+        raise KeyboardInterrupt("stopped by SIGTERM")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import pyarrow as pa
 
 from jobs.corpus.plan import SHARD_ROWS, make_plan
+from jobs.corpus.storage_errors import storage_error
+from jobs.output.lease import Lease
 from jobs.output.profile import print_profile, profile
 from jobs.output.progress import Progress
 from jobs.output.receipt import Receipt, add_up
@@ -30,6 +32,8 @@ from strideformer.errors import StrideformerError
 
 if TYPE_CHECKING:
     from ray.data import Dataset
+
+RESUME = "the same command with --resume goes on"
 
 
 class JobFailedError(StrideformerError):
@@ -78,19 +82,24 @@ class ShardedJob(Generic[S, C]):
         folder = OutputFolder(settings.output, settings.storage_option)
         check_usable(folder, settings.resume, settings.overwrite)
         checked = self.check(settings)
-        if settings.overwrite:
-            folder.clear()
-        # What ray.data imports, while Ray's processes start. Not ray.data itself: two threads must not import one
-        # package.
-        threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
-        ours = connect(settings.ray_address)
-        try:
-            resources = share_out(alive_nodes(), settings.encoders, settings.device, settings.aggregators)
-            plan = self.start_or_resume(folder, settings, checked, resources)
-            return self.run_shards(folder, plan, settings, checked, resources, started)
-        finally:
-            if ours:
-                disconnect()
+        with Lease(folder):
+            check_usable(folder, settings.resume, settings.overwrite)  # another driver may have begun meanwhile
+            ours = False
+            try:
+                if settings.overwrite:
+                    folder.clear()
+                # What ray.data imports, while Ray's processes start. Not ray.data itself: two threads must not
+                # import one package.
+                threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
+                ours = connect(settings.ray_address)
+                resources = share_out(alive_nodes(), settings.encoders, settings.device, settings.aggregators)
+                plan = self.start_or_resume(folder, settings, checked, resources)
+                return self.run_shards(folder, plan, settings, checked, resources, started)
+            except OSError as error:
+                raise JobFailedError(f"{storage_error(error, settings.output)}; {RESUME}") from error
+            finally:
+                if ours:
+                    disconnect()
 
     def start_or_resume(self, folder: OutputFolder, settings: S, checked: C, resources: Resources) -> pa.Table:
         """The plan: read back when a job is resumed, else made and written, so that shards never change."""
@@ -130,7 +139,10 @@ class ShardedJob(Generic[S, C]):
                     yield receipt
 
         before = add_up(counted(folder.receipts(job, shards)))
-        if committed == shards and "_SUCCESS" in folder.names():
+        finished = "_SUCCESS" in folder.names()
+        if finished and committed != shards:
+            folder.remove("_SUCCESS")  # a part was lost since: it is not true any more
+        elif finished:
             totals = folder.read_json("_SUCCESS")
             if settings.progress != "none":
                 print(f"Nothing to do: {settings.output} is finished.", file=sys.stderr)
@@ -146,13 +158,13 @@ class ShardedJob(Generic[S, C]):
                 except Exception as error:
                     raise JobFailedError(
                         f"the job stopped after {progress.total.documents:,} of {planned:,} documents: "
-                        f"{first_line(error)}; the same command with --resume goes on"
+                        f"{first_line(error)}; {RESUME}"
                     ) from error
         total = progress.total
         if committed != shards or total.labelled + total.quarantined != planned:
             raise JobFailedError(
                 f"{planned:,} documents were planned but {total.labelled:,} labelled and {total.quarantined:,} "
-                f"quarantined in {len(committed)} of {len(shards)} shards; the same command with --resume goes on"
+                f"quarantined in {len(committed)} of {len(shards)} shards; {RESUME}"
             )
         totals = success(total, time.monotonic() - started, len(shards))
         if settings.profile:
@@ -193,6 +205,8 @@ def job_id(fingerprint: dict[str, Any]) -> str:
 def first_line(error: BaseException) -> str:
     """What went wrong, without Ray's traceback of the worker: the last line of the deepest cause that has words."""
     words = type(error).__name__
+    if "local disk's utilization is over capacity" in str(error):  # ray.exceptions.OutOfDiskError, maybe as text
+        return "a node's object store and the disk that Ray spills it to are full: free space there"
     cause: BaseException | None = error
     while cause is not None:
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow.fs
 
 from jobs.corpus.filesystems import scheme_of
+from jobs.corpus.retries import PREFLIGHT_PATIENCE_SECONDS, with_retries
 from jobs.corpus.storage import resolve, url_of
 from jobs.corpus.storage_errors import require_bucket, storage_error
 from strideformer.errors import StrideformerError
@@ -77,7 +79,7 @@ def list_inputs(inputs: Sequence[str], options: Mapping[str, str], file_format: 
     for url in inputs:
         filesystem, path = resolve(url, options)
         try:
-            entries = list(_files_of(filesystem, path, url))
+            entries = with_retries(partial(_entries, filesystem, path, url), url, PREFLIGHT_PATIENCE_SECONDS)
         except Exception as error:  # botocore's and aiohttp's errors are no OSErrors
             raise storage_error(error, url) from error
         if not entries:
@@ -114,6 +116,10 @@ def _format_of(path: str, forced: str | None) -> tuple[str | None, str]:
     if kind == "parquet" and compression != "none":
         return None, compression
     return kind, compression
+
+
+def _entries(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> list[_Entry]:
+    return list(_files_of(filesystem, path, url))
 
 
 def _files_of(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> Iterator[_Entry]:

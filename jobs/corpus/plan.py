@@ -17,6 +17,7 @@ from jobs.corpus.listing import InputFile
 from jobs.corpus.packing import Run, pack, runs_of
 from jobs.corpus.pieces import to_table
 from jobs.corpus.records import CutPoints
+from jobs.corpus.retries import with_retries
 from jobs.corpus.storage_errors import storage_error
 from strideformer.errors import StrideformerError
 
@@ -130,7 +131,7 @@ def _inspect_all(
 
 def _inspect(file: InputFile, columns: InputColumns, options: Mapping[str, str], max_rows: int | None) -> Inspected:
     try:
-        return inspect(file, columns, options, max_rows)
+        return with_retries(lambda: inspect(file, columns, options, max_rows), file.source)
     except Exception as error:  # botocore's errors are no OSErrors
         raise storage_error(error, file.source) from error
 

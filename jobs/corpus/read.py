@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from jobs.corpus.columns import BadRows, InputColumns, RawRows, to_ids, to_kept, to_text
 from jobs.corpus.formats import read_piece
 from jobs.corpus.pieces import Piece, from_rows
+from jobs.corpus.retries import with_retries
+from jobs.corpus.storage_errors import storage_error
 from strideformer.errors import StrideformerError
 
 __all__ = ["InputColumns", "read_shard", "unread"]
@@ -44,15 +46,22 @@ def read_shard(
         ``malformed_record``, ``bad_column``, ``unreadable_file``.
 
     Raises:
-        StrideformerError: a file was changed since it was planned.
-        Exception: what the storage raised (OSError, or the fsspec package's own): it may pass.
+        StrideformerError: a file was changed since it was planned, or the storage failed for longer than
+            :func:`jobs.corpus.retries.with_retries` waits.
     """
     planned = from_rows(pieces.to_pylist() if isinstance(pieces, pa.Table) else pieces)
+
+    def read(piece: Piece) -> RawRows:
+        try:
+            return with_retries(lambda: read_piece(piece, columns, kept_schema, options), piece.source)
+        except Exception as error:  # botocore's errors are no OSErrors
+            raise storage_error(error, piece.source) from error
+
     if len(planned) > 1:
         with ThreadPoolExecutor(min(_THREADS, len(planned))) as pool:
-            raw = list(pool.map(lambda piece: read_piece(piece, columns, kept_schema, options), planned))
+            raw = list(pool.map(read, planned))
     else:
-        raw = [read_piece(piece, columns, kept_schema, options) for piece in planned]
+        raw = [read(piece) for piece in planned]
     for piece, rows in zip(planned, raw, strict=True):
         if rows.table.num_rows != piece.num_rows:
             raise StrideformerError(

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.corpus.storage import resolve, write_atomically
+from jobs.corpus.storage_errors import storage_error
 from jobs.measures import DUPLICATES, measures_of
 from jobs.output.receipt import RECEIPT_KEY, Receipt
 
@@ -56,7 +57,7 @@ class Commit:
     Gives   one row: shard: int64, receipt: string (JSON)
 
     The quarantine is written first and the labelled part last, since the part's presence is the commit.
-    Writing a shard twice writes the same objects again.
+    Writing a shard twice writes the same objects again. A write that fails is a StrideformerError.
     """
 
     output: str
@@ -71,24 +72,20 @@ class Commit:
         labelled = documents.filter(pc.invert(bad)).select(self.schema.names).cast(self.schema)
         quarantined = documents.filter(bad)
         receipt = receipt_of(shard, self.job, labelled, quarantined, measures_of(documents))
-        filesystem, root = resolve(self.output, self.options)
         if quarantined.num_rows:
             table = quarantined.select(["doc_id", "source", "row", "quarantine_reason", "quarantine_detail"])
             table = table.rename_columns(QUARANTINE_SCHEMA.names).cast(QUARANTINE_SCHEMA)
-            write_atomically(
-                filesystem,
-                f"{root}/_quarantine/{part_name(shard)}",
-                _parquet(table, receipt),
-                temporary_folder=f"{root}/{TEMPORARY_FOLDER}",
-            )
-        write_atomically(
-            filesystem,
-            f"{root}/{part_name(shard)}",
-            _parquet(labelled, receipt),
-            temporary_folder=f"{root}/{TEMPORARY_FOLDER}",
-        )
+            self._publish(f"_quarantine/{part_name(shard)}", _parquet(table, receipt))
+        self._publish(part_name(shard), _parquet(labelled, receipt))
         receipt = replace(receipt, seconds=receipt.seconds | {"write": time.perf_counter() - started})
         return pa.table({"shard": [shard], "receipt": [receipt.to_json()]})
+
+    def _publish(self, name: str, content: pa.Buffer) -> None:
+        filesystem, root = resolve(self.output, self.options)
+        try:
+            write_atomically(filesystem, f"{root}/{name}", content, temporary_folder=f"{root}/{TEMPORARY_FOLDER}")
+        except Exception as error:  # fsspec's backends raise types of their own
+            raise storage_error(error, f"{self.output}/{name}") from error
 
 
 def whole_shard(documents: pa.Table) -> int:

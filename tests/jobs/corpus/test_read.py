@@ -180,7 +180,7 @@ def test_a_file_that_is_gone_is_the_storages_error(tmp_path):
     write_rows(tmp_path, "a", "jsonl", [{"text": "before"}])
     plan = make_plan(list_inputs([str(tmp_path)], {}), InputColumns(), {})
     (tmp_path / "a.jsonl").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StrideformerError, match="does not exist"):
         read_shard(plan, InputColumns(), NO_COLUMNS, {})
 
 
