@@ -9,8 +9,9 @@ from strideformer.extras import import_from_extra
 from strideformer.predictions import MULTI_LABEL_THRESHOLD
 
 CALIBRATION_BINS = 15  # as Guo et al. 2017 have it
-# A temperature beyond these is a sign that there is nothing to fit.
+# A loss that is no lower between these temperatures than at one of them is a sign that there is nothing to fit.
 TEMPERATURES = (0.02, 50.0)
+SMALLEST_GAIN = 1e-9
 # Scores are stored as float32: what it rounds to 0 or 1 is taken for the nearest that it can tell from them.
 SMALLEST_SCORE = float(np.finfo(np.float32).tiny)
 LARGEST_SCORE = 1 - 2.0**-24
@@ -65,15 +66,16 @@ def fit_temperature(scores: np.ndarray, truth: np.ndarray, problem_type: str) ->
     def loss(log_temperature: float) -> float:
         return _log_loss(logits / np.exp(log_temperature), truth, problem_type)
 
-    bounds = tuple(np.log(TEMPERATURES))
-    fitted = float(np.exp(optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x))
-    if not TEMPERATURES[0] * 1.01 < fitted < TEMPERATURES[1] / 1.01:
-        kind = "right" if fitted < 1 else "as if by chance"
+    bounds = tuple(np.log(TEMPERATURES).tolist())
+    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    at_bounds = [loss(bound) for bound in bounds]
+    if min(at_bounds) <= float(found.fun) + SMALLEST_GAIN:
+        kind = "right" if at_bounds[0] < at_bounds[1] else "as if by chance"
         raise StrideformerError(
             f"no temperature fits these {len(scores)} documents, since the scores are {kind} whatever it is: "
             f"calibrate on more validation documents, which the model was not trained on"
         )
-    return fitted
+    return float(np.exp(found.x))
 
 
 def with_temperature(scores: np.ndarray, temperature: float, problem_type: str) -> np.ndarray:

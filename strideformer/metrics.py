@@ -193,11 +193,10 @@ def _points(documents: ScoredDocuments) -> dict[str, float]:
             **correlations,
         }
     occurring = _occurring(documents)
-    f1 = {
-        f"f1_{average}": float(metrics.f1_score(truth, given, labels=occurring, average=average, zero_division=0))
-        for average in ("macro", "weighted", "micro")
-        if len(occurring)
-    }
+    f1 = dict.fromkeys(("f1_macro", "f1_weighted", "f1_micro"), float("nan"))
+    if len(occurring):
+        options = {"labels": occurring, "zero_division": 0}
+        f1 = {name: float(metrics.f1_score(truth, given, average=name[3:], **options)) for name in f1}
     return {_accuracy_name(documents): float(metrics.accuracy_score(truth, given)), **f1}
 
 

@@ -92,7 +92,7 @@ def label_statistics(sums: np.ndarray, num_documents: int) -> dict[str, np.ndarr
     """
     num_labels = (sums.shape[1] - 1) // 3
     rightly, given, true = (sums[:, part * num_labels : (part + 1) * num_labels] for part in range(3))
-    f1 = _ratio(2 * rightly, given + true)
+    f1 = np.nan_to_num(_ratio(2 * rightly, given + true))
     return {
         "accuracy": sums[:, -1] / num_documents,
         "f1_micro": _ratio(2 * rightly.sum(axis=1), (given + true).sum(axis=1)),
@@ -128,5 +128,5 @@ def intervals(statistics: Mapping[str, np.ndarray]) -> dict[str, tuple[float, fl
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """``above / below``, and 0 where below is 0."""
-    return np.asarray(np.divide(above, below, out=np.zeros(np.shape(above)), where=np.asarray(below) > 0))
+    """``above / below``, and NaN where below is 0: of no labels at all there is no F1."""
+    return np.asarray(np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0))

@@ -175,7 +175,7 @@ def _value(name: str, value: float, sign: str = "") -> str:
 
 
 def _interval(name: str, figure: Figure, sign: str = "") -> str:
-    if figure.low is None or figure.high is None:
+    if figure.low is None or figure.high is None or not math.isfinite(figure.low):
         return ""
     return f"{_value(name, figure.low, sign)} to {_value(name, figure.high, sign)}"
 
