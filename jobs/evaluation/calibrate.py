@@ -102,7 +102,7 @@ def calibrate(folder: Path, documents: ScoredDocuments) -> Calibration:
     values = json.loads(file.read_text(encoding="utf-8"))
     values |= {"temperature": fitted * space.temperature, "thresholds": thresholds}
     StrideformerConfig.from_dict(dict(values))  # refuses what could not be loaded again
-    content = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    content = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     write_atomically(
         pyarrow.fs.LocalFileSystem(), str(file.absolute()), pa.py_buffer(content.encode()), str(folder.absolute())
     )

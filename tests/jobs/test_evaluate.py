@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import evaluate
+from jobs.evaluate_settings import EvaluateSettings
 from jobs.model_source import ModelSource
 from jobs.output.commit import QUARANTINE_SCHEMA
 from strideformer import Pipeline, StrideformerConfig
@@ -283,3 +284,12 @@ def test_a_corpus_whose_labels_the_model_does_not_have_is_refused_before_it_runs
     write_corpus(tmp_path / "corpus.parquet", 4)
     arguments = ("--model", tiny_checkpoint, "--corpus", tmp_path / "corpus.parquet", "--label-column", "topic")
     assert "the model has none of the true labels (0, 1, 2, 3)" in fails(capsys, *arguments)
+
+
+def test_flags_are_frozen() -> None:
+    """A flag that is renamed or removed breaks somebody's scripts: change this list knowingly."""
+    assert sorted(EvaluateSettings.model_fields) == sorted(
+        "predictions labels label_column id_column format corpus text_column pair_column model device dtype against "
+        "calibrate length_buckets resamples seed json_file overwrite storage_option".split()
+    )
+    assert all(field.description for field in EvaluateSettings.model_fields.values())
