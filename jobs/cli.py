@@ -16,22 +16,29 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from jobs.evaluate_settings import EvaluateSettings
 from jobs.settings import ClassifySettings, TrainSettings, load_settings
 from strideformer.errors import StrideformerError
 
-POSITIONAL = ("inputs", "output")
-JOBS: dict[str, type[BaseModel]] = {"classify": ClassifySettings, "train": TrainSettings}
+POSITIONAL = ("inputs", "output", "predictions")
+JOBS: dict[str, type[BaseModel]] = {
+    "classify": ClassifySettings,
+    "train": TrainSettings,
+    "evaluate": EvaluateSettings,
+}
 
 
 def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
-    """The parser of a job: INPUT … OUTPUT, then one flag a field of its settings model."""
+    """The parser of a job: INPUT … OUTPUT, or PREDICTIONS, then one flag a field of its settings model."""
+    of_predictions = "predictions" in kind.model_fields
     parser = argparse.ArgumentParser(
         prog=f"strideformer {name}",
-        usage=f"strideformer {name} INPUT [INPUT ...] OUTPUT [flags]",
+        usage=f"strideformer {name} {'[PREDICTIONS]' if of_predictions else 'INPUT [INPUT ...] OUTPUT'} [flags]",
         description=kind.__doc__,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("paths", nargs="*", metavar="INPUT ... OUTPUT", help=_paths_help(kind))
+    metavar = "PREDICTIONS" if of_predictions else "INPUT ... OUTPUT"
+    parser.add_argument("paths", nargs="*", metavar=metavar, help=_paths_help(kind))
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings; flags win over it.")
     for field_name, field in kind.model_fields.items():
         if field_name not in POSITIONAL:
@@ -49,9 +56,14 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
     flags = vars(build_parser(name, kind).parse_intermixed_args(arguments))
     config = flags.pop("config", None)
     paths = flags.pop("paths", [])
-    if len(paths) == 1:
+    if "predictions" in kind.model_fields:
+        if len(paths) > 1:
+            raise StrideformerError(f"give one folder of PREDICTIONS: {len(paths)} paths were given")
+        if paths:
+            flags["predictions"] = paths[0]
+    elif len(paths) == 1:
         raise StrideformerError(f"give at least one INPUT and then OUTPUT: only {paths[0]!r} was given")
-    if paths:
+    elif paths:
         flags["inputs"], flags["output"] = paths[:-1], paths[-1]
     options = flags.pop("storage_option", None)
     if options is not None:
@@ -138,6 +150,8 @@ def _without_none(annotation: Any) -> Any:
 
 def _paths_help(kind: type[BaseModel]) -> str:
     fields = kind.model_fields
+    if "predictions" in fields:
+        return (fields["predictions"].description or "").replace("%", "%%")
     return f"INPUT: {fields['inputs'].description} OUTPUT: {fields['output'].description}".replace("%", "%%")
 
 

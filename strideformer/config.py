@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ class StrideformerConfig(PreTrainedConfig):
         first_model_name: where the encoder's weights are found when the checkpoint is without them: a folder,
             ``package:NAME`` for an installed package that holds a model folder, or a hub id.
         first_model_hash: of those weights, written when the checkpoint is saved without them.
+        temperature: what logits are divided by before they become scores, fitted by ``evaluate --calibrate``.
+        thresholds: the score from which each label of a multi-label model is given; None is 0.5 for all.
         kwargs: of ``PreTrainedConfig``: num_labels, id2label, label2id, problem_type, …
 
     Raises:
@@ -113,6 +116,8 @@ class StrideformerConfig(PreTrainedConfig):
         label_smoothing: float = 0.0,
         first_model_name: str | None = None,
         first_model_hash: str | None = None,
+        temperature: float = 1.0,
+        thresholds: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         if stride is None and "num_beams" in kwargs:
@@ -148,10 +153,13 @@ class StrideformerConfig(PreTrainedConfig):
         self.label_smoothing = label_smoothing
         self.first_model_name = first_model_name
         self.first_model_hash = first_model_hash
+        self.temperature = temperature
+        self.thresholds = None if thresholds is None else list(thresholds)
         if kwargs.get("id2label") is None and kwargs.get("label2id"):
             kwargs["id2label"] = {index: label for label, index in kwargs["label2id"].items()}
         super().__init__(**kwargs)
         refuse_contradictions(self)
+        self._refuse_wrong_calibration()
         check_stride(self.stride, self.max_length)
         check_positions(self.first_model_config, self.max_length)
 
@@ -192,6 +200,14 @@ class StrideformerConfig(PreTrainedConfig):
         return {}
 
     _get_non_default_generation_parameters = _get_generation_parameters  # its name before transformers 5.20
+
+    def _refuse_wrong_calibration(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise StrideformerError(f"temperature={self.temperature} must be greater than 0: 1.0 changes nothing")
+        if self.thresholds is not None and len(self.thresholds) != self.num_labels:
+            raise StrideformerError(
+                f"thresholds has {len(self.thresholds)} values for {self.num_labels} labels: give one a label, or none"
+            )
 
 
 def _default_max_length(first_model_config: PreTrainedConfig) -> int:

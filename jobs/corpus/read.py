@@ -38,9 +38,9 @@ def read_shard(
 
     Returns:
         One row a planned document, in the plan's order: ``doc_id`` string, ``source`` string, ``row`` int64
-        (within the source), ``_shard`` int64, ``_text`` large_string (null where quarantined),
-        ``_text_pair`` large_string (only if there is a pair column), ``quarantine_reason`` string (null where
-        the row is fit), ``quarantine_detail`` string, and the kept columns.
+        (within the source), ``_shard`` int64, ``_text`` and ``_text_pair`` large_string (null where quarantined;
+        each only if there is such a column), ``quarantine_reason`` string (null where the row is fit),
+        ``quarantine_detail`` string, and the kept columns.
 
         The reasons: ``null_text``, ``empty_text``, ``not_a_string``, ``undecodable_text``,
         ``malformed_record``, ``bad_column``, ``unreadable_file``.
@@ -115,7 +115,7 @@ def _finish(pieces: Sequence[Piece], raw: RawRows, columns: InputColumns, kept_s
     ids = pc.binary_join_element_wise(source, row.cast(pa.string()), "#")
     if columns.id is not None:
         ids = to_ids(table.column(columns.id), ids, columns.id, bad)
-    text = to_text(table.column(columns.text), columns.text, bad)
+    text = None if columns.text is None else to_text(table.column(columns.text), columns.text, bad)
     pair = None if columns.pair is None else to_text(table.column(columns.pair), columns.pair, bad)
     kept = {field.name: to_kept(table.column(field.name), field, bad) for field in kept_schema}
 
@@ -129,7 +129,8 @@ def _finish(pieces: Sequence[Piece], raw: RawRows, columns: InputColumns, kept_s
     fit = reason.is_null()
     nothing = pa.scalar(None, pa.large_string())
     result = {"doc_id": ids, "source": source, "row": row, "_shard": shard}
-    result["_text"] = pc.if_else(fit, text, nothing) if bad.found else text
+    if text is not None:
+        result["_text"] = pc.if_else(fit, text, nothing) if bad.found else text
     if pair is not None:
         result["_text_pair"] = pc.if_else(fit, pair, nothing) if bad.found else pair
     result |= {"quarantine_reason": reason, "quarantine_detail": pa.array(details, pa.string())}
