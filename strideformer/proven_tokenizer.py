@@ -13,11 +13,11 @@ from strideformer.fast_tokenizer import MOST_BYTES, FastTokenizer, load_tokie
 from strideformer.tokenizer_probes import PROBES
 from strideformer.tokenizer_proof import ProvenCharacters, agreement, pairs_to_try, parse, unsupported, words_to_try
 
-# The proof takes as long as the reference needs for so many characters of English: small jobs never pay for it.
-START_AFTER_CHARACTERS = 3_000_000
+# The proof takes about as long as the reference needs for so many characters, so small jobs never pay for it.
+START_AFTER_CHARACTERS = 1_500_000
 # These are compared with the reference one by one, and after them one in so many. The reference takes about 20
 # times as long, so the comparison costs some 2 % (python -m tests.benchmarks.tokenise).
-FIRST_COMPARED = 50
+FIRST_COMPARED = 20
 COMPARED_EVERY = 1_000
 
 LoadFast = Callable[[str], FastTokenizer | None]
@@ -25,7 +25,7 @@ LoadFast = Callable[[str], FastTokenizer | None]
 
 @dataclass
 class FastStatus:
-    """What became of the fast tokenizer; the counts are of segments, of at most 40,000 characters each.
+    """What became of the fast tokenizer; the counts are of segments, of whole short texts or some 20,000 characters.
 
     Attributes:
         state: ``waiting`` until enough text was seen, ``on``, or ``off`` for good.

@@ -18,7 +18,6 @@ import numpy as np
 Encode = Callable[[str], np.ndarray]
 EncodeBatch = Callable[[list[str]], list[np.ndarray]]
 
-_BLOCK = 256
 _UNKNOWN, _REFUSED, _PROVEN = 0, 1, 2
 _WORDS_A_TEXT = 500
 _CONTINUES = "##"
@@ -76,7 +75,7 @@ def pairs_to_try() -> list[str]:
 
 
 class ProvenCharacters:
-    """The characters on which a fast tokenizer is right, tried in blocks of 256 as they are first met.
+    """The characters on which a fast tokenizer is right, each tried when it is first met.
 
     Args:
         reference: (texts) → ids of each text.
@@ -86,9 +85,9 @@ class ProvenCharacters:
     def __init__(self, reference: EncodeBatch, fast: Encode) -> None:
         self._reference = reference
         self._fast = fast
-        self._states = np.zeros(0x110000, np.uint8)
-        self._try_block(0)
-        self._refused_ascii = [chr(code) for code in range(128) if self._states[code] != _PROVEN]
+        self._states = np.full(0x110000, _UNKNOWN, np.uint8)
+        self._try(range(128))
+        self._refused_ascii = [chr(code) for code in range(128) if self._states[code] == _REFUSED]
 
     def hold(self, text: str) -> bool:
         """Whether a text has proven characters only."""
@@ -99,20 +98,19 @@ class ProvenCharacters:
         except UnicodeEncodeError:  # a lone surrogate
             return False
         states = self._states[codes]
-        if states.min(initial=_PROVEN) == _UNKNOWN:
-            for block in np.unique(codes[states == _UNKNOWN] // _BLOCK):
-                self._try_block(int(block))
+        if states.min() == _UNKNOWN:
+            self._try(np.unique(codes[states == _UNKNOWN]).tolist())
             states = self._states[codes]
-        return bool(states.min(initial=_PROVEN) == _PROVEN)
+        return bool(states.min() == _PROVEN)
 
-    def _try_block(self, block: int) -> None:
-        codes = range(block * _BLOCK, (block + 1) * _BLOCK)
-        self._states[block * _BLOCK : (block + 1) * _BLOCK] = _REFUSED
-        contexts = {code: _contexts(chr(code)) for code in codes if _acts_for_itself(chr(code))}
-        tried = np.repeat(list(contexts), [len(texts) for texts in contexts.values()]).astype(np.int64)
-        agree = agreement([text for texts in contexts.values() for text in texts], self._reference, self._fast)
-        self._states[tried] = _PROVEN
-        self._states[tried[~agree]] = _REFUSED
+    def _try(self, codes: Iterable[int]) -> None:
+        for code in codes:
+            self._states[code] = _PROVEN if _acts_for_itself(chr(code)) else _REFUSED
+        contexts = [(code, text) for code in codes if self._states[code] == _PROVEN for text in _contexts(chr(code))]
+        agree = agreement([text for _, text in contexts], self._reference, self._fast)
+        for (code, _), agrees in zip(contexts, agree, strict=True):
+            if not agrees:
+                self._states[code] = _REFUSED
 
 
 def agreement(texts: Sequence[str], reference: EncodeBatch, fast: Encode) -> np.ndarray:

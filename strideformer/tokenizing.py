@@ -11,7 +11,7 @@ import numpy as np
 from strideformer.errors import StrideformerError
 from strideformer.fast_tokenizer import load_tokie
 from strideformer.proven_tokenizer import START_AFTER_CHARACTERS, LoadFast, ProvenTokenizer
-from strideformer.safe_cuts import find_safe_cut, splits_at_safe_cuts
+from strideformer.safe_cuts import drops_white_space, find_safe_cut, splits_at_safe_cuts
 
 # One string is never tokenised by two threads, so a long text is cut into segments of this many characters.
 SEGMENT_CHARACTERS = 20_000
@@ -106,6 +106,7 @@ class TextTokenizer:
         largest_id = max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
         self.dtype = np.dtype(np.uint16 if largest_id < 2**16 else np.uint32)
         self._has_safe_cuts = splits_at_safe_cuts(self.tokenizer)
+        self._has_wide_cuts = self._has_safe_cuts and drops_white_space(self.tokenizer)
 
     def tokenize(
         self, texts: Sequence[str], needed: np.ndarray, *, offsets: bool = False, column: str = "text"
@@ -163,7 +164,9 @@ class TextTokenizer:
         far = start + 2 * reach
         if far >= reading.end:
             return _Segment(reading, start, reading.end, exact=True)
-        cut = find_safe_cut(reading.text, start + reach, far) if self._has_safe_cuts else None
+        cut = None
+        if self._has_safe_cuts:
+            cut = find_safe_cut(reading.text, start + reach, far, wide=self._has_wide_cuts)
         return _Segment(reading, start, cut or far, exact=cut is not None)
 
     def _read(self, group: list[_Segment], offsets: bool, column: str) -> None:
