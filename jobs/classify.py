@@ -20,9 +20,10 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from jobs import preflight
 from jobs.cli import run_command
-from jobs.corpus.plan import SHARD_ROWS, make_plan
+from jobs.corpus.plan import SHARD_ROWS, files_without_documents, make_plan
 from jobs.corpus.source import Read, shard_blocks
 from jobs.output.commit import Commit
+from jobs.output.limit import QuarantineLimit
 from jobs.output.progress import Progress
 from jobs.output.receipt import Receipt, add_up
 from jobs.output.record import OutputFolder, check_same_job, check_usable
@@ -87,6 +88,7 @@ def start_or_resume(
         shard_bytes=settings.shard_bytes or resources.shard_bytes,
         min_shards=resources.min_shards,
         limit=settings.limit,
+        on_bad_file=settings.on_bad_file,
     )
     if not plan.num_rows:
         raise StrideformerError(f"{', '.join(settings.inputs)} holds no documents: check the path")
@@ -108,6 +110,7 @@ def label(
     job = job_id(checked.fingerprint)
     shards = set(plan.column("shard").unique().to_pylist())
     planned = sum(plan.column("num_rows").to_pylist())
+    limit = QuarantineLimit.of(settings.max_quarantined, planned)
     committed: set[int] = set()
     quarantining: set[int] = set()
 
@@ -126,6 +129,7 @@ def label(
             print(f"Nothing to do: {settings.output} is finished.", file=sys.stderr)
             print_summary(before, before, 0.0, settings.output)
         return totals
+    limit.check(before, settings.output)
     with Progress(planned, before, settings.progress) as progress:
         missing = sorted(shards - committed)
         if missing:
@@ -133,18 +137,21 @@ def label(
             try:
                 for receipt in counted(receipts_of(dataset)):
                     progress.add(receipt)
+                    if limit.exceeded(progress.total):
+                        break
             except Exception as error:
                 raise JobFailedError(
                     f"the job stopped after {progress.total.documents:,} of {planned:,} documents: "
                     f"{first_line(error)}; the same command with --resume goes on"
                 ) from error
     total = progress.total
+    limit.check(total, settings.output)
     if committed != shards or total.labelled + total.quarantined != planned:
         raise JobFailedError(
             f"{planned:,} documents were planned but {total.labelled:,} labelled and {total.quarantined:,} "
             f"quarantined in {len(committed)} of {len(shards)} shards; the same command with --resume goes on"
         )
-    totals = success(total, time.monotonic() - started, len(shards))
+    totals = success(total, time.monotonic() - started, len(shards)) | files_without_documents(plan)
     folder.finish(totals, quarantining)
     if settings.progress != "none":
         print_summary(total, before, progress.seconds, settings.output)
@@ -186,7 +193,7 @@ def pipeline(
     }
     whole: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
 
-    read = Read(checked.columns, checked.kept, checked.kept_schema, settings.storage_option)
+    read = Read(checked.columns, checked.kept, checked.kept_schema, settings.storage_option, settings.on_bad_file)
     pieces = ray.data.from_arrow(list(shard_blocks(plan, shards)))
     tasks = {"num_cpus": resources.task_cpus, "max_retries": TASK_RETRIES}
     documents = pieces.map_batches(read, **tasks, **whole)

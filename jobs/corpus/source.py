@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from jobs.corpus.columns import InputColumns
 from jobs.corpus.read import read_shard
+from jobs.corpus.refusal import OnBadFile
 
 
 def shard_blocks(plan: pa.Table, shards: Sequence[int]) -> Iterator[pa.Table]:
@@ -32,20 +33,22 @@ class Read:
             _text_pair: large_string, for pairs; quarantine_reason, quarantine_detail: string; the kept columns
 
     Ray's own Parquet reader may give nothing of a corrupt file as success; here a shard either gives exactly its
-    planned rows or its task fails.
+    planned rows, fit or quarantined, or its task fails.
 
     Attributes:
         kept: new name of each kept column, by its name in the input.
         kept_schema: names and types of the kept columns in the input.
+        on_bad_file: what becomes of a file that was changed, deleted or damaged since the plan.
     """
 
     columns: InputColumns
     kept: Mapping[str, str]
     kept_schema: pa.Schema
     options: Mapping[str, str]
+    on_bad_file: OnBadFile = "quarantine"
 
     def __call__(self, pieces: pa.Table) -> pa.Table:
-        documents = read_shard(pieces, self.columns, self.kept_schema, self.options)
+        documents = read_shard(pieces, self.columns, self.kept_schema, self.options, self.on_bad_file)
         documents = documents.rename_columns([self.kept.get(name, name) for name in documents.column_names])
         planned = sum(pieces.column("num_rows").to_pylist())
         return documents.append_column("_shard_rows", pa.array(np.full(documents.num_rows, planned)))

@@ -132,11 +132,6 @@ def read_bytes(filesystem: pyarrow.fs.FileSystem, path: str) -> bytes:
         return bytes(file.read())
 
 
-def exists(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:
-    """True for a file or a folder, also one that an object store only has by its objects' names."""
-    return bool(filesystem.get_file_info(path).type != pyarrow.fs.FileType.NotFound)
-
-
 def list_names(filesystem: pyarrow.fs.FileSystem, folder: str) -> set[str]:
     """The names of the files and folders in a folder, not of what is below; empty if there is no folder.
 
@@ -158,11 +153,6 @@ def delete(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
             filesystem.delete_file(path)
     except FileNotFoundError:
         return  # another process was quicker
-
-
-def delete_folder_contents(filesystem: pyarrow.fs.FileSystem, folder: str) -> None:
-    """Delete every file below a folder, which may itself stay behind or go; no error if it is not there."""
-    filesystem.delete_dir_contents(folder, missing_dir_ok=True)
 
 
 def write_atomically(filesystem: pyarrow.fs.FileSystem, path: str, content: pa.Buffer, temporary_folder: str) -> None:

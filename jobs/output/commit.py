@@ -116,6 +116,7 @@ def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table) 
         truncated=pc.sum(labelled.column("truncated")).as_py() or 0,
         label_counts=_counts(labelled.column("label")),
         reasons=_counts(quarantined.column("quarantine_reason")),
+        files_quarantined=quarantined.column("row").null_count,
     )
 
 

@@ -19,6 +19,7 @@ class Receipt:
         job: fingerprint of the job that wrote it.
         documents: rows that the plan gave it; always labelled + quarantined.
         tokens, chunks: read by the encoder.
+        files_quarantined: files that were refused as a whole, each one of ``quarantined``.
         truncated: documents longer than max_chunks.
         label_counts: labels given, each with its number of documents.
         reasons: quarantine reasons, each with its number of documents.
@@ -34,6 +35,7 @@ class Receipt:
     truncated: int = 0
     label_counts: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
+    files_quarantined: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -51,7 +53,7 @@ def add_up(receipts: Iterable[Receipt]) -> Receipt:
     job = ""
     for receipt in receipts:
         job = receipt.job
-        for name in ("documents", "labelled", "quarantined", "tokens", "chunks", "truncated"):
+        for name in ("documents", "labelled", "quarantined", "tokens", "chunks", "truncated", "files_quarantined"):
             numbers[name] += getattr(receipt, name)
         labels.update(receipt.label_counts)
         reasons.update(receipt.reasons)

@@ -7,8 +7,15 @@ import pyarrow as pa
 import torch
 
 from jobs.model_source import ModelSource
-from jobs.stages.columns import REASON, flat, quarantine, with_columns
-from jobs.stages.encode import Encode, EncoderOptions
+from jobs.stages.columns import REASON, bisect, flat, quarantine, with_columns
+from jobs.stages.encode import (
+    OUT_OF_MEMORY,
+    Encode,
+    EncoderOptions,
+    is_device_failure,
+    ran_out_of_memory,
+    refuse_common_fault,
+)
 from strideformer.aggregation import DocumentAggregator
 from strideformer.devices import choose_device, choose_dtype
 from strideformer.model import Strideformer
@@ -32,7 +39,8 @@ class Aggregate:
     Needs   _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>
     Adds    label: string (list<string> for multi-label), score: float32, scores: struct<label: float32, …>
     Drops   _chunk_vectors
-    Quarantines documents whose logits are not finite, with reason ``not_finite``.
+    Quarantines documents whose logits are not finite, with reason ``not_finite``; those that the aggregator fails
+    on, with ``aggregation_failed``; and those that alone are too large for the device, with ``out_of_memory``.
     """
 
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
@@ -55,13 +63,27 @@ class Aggregate:
         Vectors are rounded to float16 first, so that a job gives the same labels whether or not its
         aggregators have a pool of their own.
         """
-        logits = self.aggregator(vectors.half(), chunk_offsets).logits
-        finite = np.isfinite(logits).all(axis=1)
+        logits = np.full((documents.num_rows, self.aggregator.num_labels), np.nan, np.float32)
+        failures: dict[int, tuple[str, str]] = {}
+        vectors = vectors.half()
+
+        def work(start: int, end: int) -> None:
+            first, last = int(chunk_offsets[start]), int(chunk_offsets[end])
+            if last > first:
+                offsets = chunk_offsets[start : end + 1] - first
+                logits[start:end] = self.aggregator(vectors[first:last], offsets).logits
+
+        def failed(row: int, error: Exception) -> None:
+            if is_device_failure(error):
+                raise error
+            failures[row] = (OUT_OF_MEMORY if ran_out_of_memory(error) else "aggregation_failed", str(error))
+
+        bisect(0, documents.num_rows, work, failed)
+        refuse_common_fault(failures, int(np.count_nonzero(np.diff(chunk_offsets))), "aggregator")
+        finite: np.ndarray = np.isfinite(logits).all(axis=1)
         unmarked = documents.column(REASON).is_null().to_numpy()
-        failures = {
-            int(row): ("not_finite", "the model's logits for this document are NaN or infinite")
-            for row in np.flatnonzero(unmarked & ~finite)
-        }
+        for row in np.flatnonzero(unmarked & ~finite).tolist():
+            failures.setdefault(row, ("not_finite", "the model's logits for this document are NaN or infinite"))
         scores = self.labels.scores(np.where(finite[:, None], logits, 0))
         return with_columns(quarantine(documents, failures), _label_columns(self.labels, scores))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,10 @@ from jobs.stages.columns import bisect, quarantine, ragged, read_views, with_col
 from strideformer.chunking import ChunkViews
 from strideformer.encoder import ChunkEncoder
 from strideformer.errors import StrideformerError
+from strideformer.micro_batches import is_out_of_memory
 from strideformer.model import Strideformer
 
+OUT_OF_MEMORY = "out_of_memory"
 INTERNAL = ["_token_ids", "_chunk_starts", "_chunk_lengths", "_first_ids"]
 
 
@@ -41,7 +44,8 @@ class Encode:
     Needs   _token_ids, _chunk_starts, _chunk_lengths (and _first_ids of pairs), as Chunk adds them
     Adds    _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>
     Drops   what it needs
-    Quarantines documents that the encoder fails on, with reason ``encoding_failed``.
+    Quarantines documents that the encoder fails on, with reason ``encoding_failed``, and those that alone are too
+    large for the device's memory, with reason ``out_of_memory``.
     """
 
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
@@ -77,15 +81,10 @@ class Encode:
         def failed(row: int, error: Exception) -> None:
             if is_device_failure(error):
                 raise error
-            failures[row] = ("encoding_failed", str(error))
+            failures[row] = (OUT_OF_MEMORY if ran_out_of_memory(error) else "encoding_failed", str(error))
 
         bisect(0, documents.num_rows, work, failed)
-        filled = int(np.count_nonzero(views.chunk_counts))
-        if filled > 1 and len(failures) == filled:
-            detail = next(iter(failures.values()))[1]
-            raise StrideformerError(
-                f"every document of a shard failed in the encoder, so the fault is not theirs: {detail}"
-            )
+        refuse_common_fault(failures, int(np.count_nonzero(views.chunk_counts)), "encoder")
         present = [name for name in INTERNAL if name in documents.column_names]
         return quarantine(documents.drop_columns(present), failures), vectors, views.chunk_offsets
 
@@ -94,6 +93,22 @@ def is_device_failure(error: BaseException) -> bool:
     """A CUDA fault poisons the process: no later call can succeed, so no document is to blame."""
     accelerator_error = getattr(torch, "AcceleratorError", None)
     return (accelerator_error is not None and isinstance(error, accelerator_error)) or "CUDA error" in str(error)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether a document alone does not fit the device."""
+    return is_out_of_memory(error) or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
+
+
+def refuse_common_fault(failures: Mapping[int, tuple[str, str]], documents: int, what: str) -> None:
+    """Stop the job where all of a shard's documents fail alike.
+
+    Raises:
+        StrideformerError: that it is so.
+    """
+    if documents > 1 and len(failures) == documents:
+        detail = next(iter(failures.values()))[1]
+        raise StrideformerError(f"every document of a shard failed in the {what}, so the fault is not theirs: {detail}")
 
 
 def slice_documents(views: ChunkViews, start: int, end: int) -> ChunkViews:
