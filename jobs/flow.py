@@ -55,7 +55,7 @@ def chunked_documents(
     guard: Guard,
 ) -> Dataset:
     """Plan to chunk views: read, then chunk."""
-    reading = (checked.columns, checked.kept, checked.kept_schema, settings.storage_option)
+    reading = (checked.columns, checked.kept, checked.kept_schema, settings.storage_option, settings.on_bad_file)
     read = guarded_task(guard, Read, reading, read_isolated)
     chunk = guarded_task(guard, Chunk, (model, checked.chunking))
     documents = planned_pieces(plan, shards).map_batches(read, **tasks(resources), **WHOLE)

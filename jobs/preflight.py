@@ -62,7 +62,7 @@ def check(settings: ClassifySettings) -> Checked:
     forced = None if settings.format == "auto" else settings.format
     files = list_inputs(settings.inputs, settings.storage_option, forced)
     check_apart(settings.output, [file.source for file in files])
-    kept_schema = check_columns(files, columns, settings.storage_option)
+    kept_schema = check_columns(files, columns, settings.storage_option, settings.on_bad_file)
     require_writable(settings.output, settings.storage_option, TEMPORARY_FOLDER)
 
     folders = checkpoint_folders(settings.model)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
-from jobs.corpus.plan import SHARD_ROWS, make_plan
+from jobs.corpus.plan import SHARD_ROWS, files_without_documents, make_plan
 from jobs.corpus.storage_errors import storage_error
 from jobs.output.lease import Lease
+from jobs.output.limit import QuarantineLimit
 from jobs.output.profile import print_profile, profile
 from jobs.output.progress import Progress
 from jobs.output.receipt import Receipt, add_up
@@ -127,6 +128,7 @@ class ShardedJob(Generic[S, C]):
         job = job_id(checked.fingerprint)
         shards = set(plan.column("shard").unique().to_pylist())
         planned = sum(plan.column("num_rows").to_pylist())
+        limit = QuarantineLimit.of(settings.max_quarantined, planned)
         committed: set[int] = set()
         quarantining: set[int] = set()
 
@@ -148,6 +150,7 @@ class ShardedJob(Generic[S, C]):
                 print(f"Nothing to do: {settings.output} is finished.", file=sys.stderr)
                 print_summary(before, before, 0.0, settings.output)
             return totals
+        limit.check(before, settings.output)
         with Progress(planned, before, settings.progress) as progress:
             missing = sorted(shards - committed)
             if missing:
@@ -155,18 +158,21 @@ class ShardedJob(Generic[S, C]):
                 try:
                     for receipt in counted(receipts_of(dataset)):
                         progress.add(receipt)
+                        if limit.exceeded(progress.total):
+                            break
                 except Exception as error:
                     raise JobFailedError(
                         f"the job stopped after {progress.total.documents:,} of {planned:,} documents: "
                         f"{first_line(error)}; {RESUME}"
                     ) from error
         total = progress.total
+        limit.check(total, settings.output)
         if committed != shards or total.labelled + total.quarantined != planned:
             raise JobFailedError(
                 f"{planned:,} documents were planned but {total.labelled:,} labelled and {total.quarantined:,} "
                 f"quarantined in {len(committed)} of {len(shards)} shards; {RESUME}"
             )
-        totals = success(total, time.monotonic() - started, len(shards))
+        totals = success(total, time.monotonic() - started, len(shards)) | files_without_documents(plan)
         if settings.profile:
             totals["profile"] = profile(total)
         folder.finish(totals, quarantining)
@@ -188,6 +194,7 @@ def plan_corpus(settings: ShardedSettings, checked: Checked, resources: Resource
         min_shards=resources.min_shards,
         small_first=True,
         limit=settings.limit,
+        on_bad_file=settings.on_bad_file,
     )
 
 

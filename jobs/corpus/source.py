@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from jobs.corpus.columns import InputColumns
 from jobs.corpus.read import read_shard, unread
+from jobs.corpus.refusal import OnBadFile
 from jobs.measures import add_measures
 
 
@@ -35,22 +36,24 @@ class Read:
             measures: read
 
     Ray's own Parquet reader may give nothing of a corrupt file as success; here a shard either gives exactly its
-    planned rows or its task fails.
+    planned rows, fit or quarantined, or its task fails.
 
     Attributes:
         kept: new name of each kept column, by its name in the input.
         kept_schema: names and types of the kept columns in the input.
+        on_bad_file: what becomes of a file that was changed, deleted or damaged since the plan.
     """
 
     columns: InputColumns
     kept: Mapping[str, str]
     kept_schema: pa.Schema
     options: Mapping[str, str]
+    on_bad_file: OnBadFile = "quarantine"
 
     def __call__(self, pieces: pa.Table) -> pa.Table:
         started = time.perf_counter()
-        documents = self._finished(pieces, read_shard(pieces, self.columns, self.kept_schema, self.options))
-        return add_measures(documents, read=time.perf_counter() - started)
+        documents = read_shard(pieces, self.columns, self.kept_schema, self.options, self.on_bad_file)
+        return add_measures(self._finished(pieces, documents), read=time.perf_counter() - started)
 
     def quarantined(self, pieces: pa.Table, reason: str, detail: str) -> pa.Table:
         """The same rows, unread, each quarantined for this reason."""

@@ -166,11 +166,6 @@ def delete(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
         return  # another process was quicker
 
 
-def delete_folder_contents(filesystem: pyarrow.fs.FileSystem, folder: str) -> None:
-    """Delete every file below a folder, which may itself stay behind or go; no error if it is not there."""
-    with_retries(lambda: filesystem.delete_dir_contents(folder, missing_dir_ok=True), folder)
-
-
 def write_atomically(filesystem: pyarrow.fs.FileSystem, path: str, content: pa.Buffer, temporary_folder: str) -> None:
     """Publish a whole file: afterwards all of it is there under its name, or, after any failure, none of it.
 

@@ -121,6 +121,7 @@ def receipt_of(
         reasons=_counts(quarantined.column("quarantine_reason")),
         duplicates=int(measures.get(DUPLICATES, 0)),
         seconds={name: round(taken, 6) for name, taken in measures.items() if name != DUPLICATES},
+        files_quarantined=quarantined.column("row").null_count,
     )
 
 

@@ -10,6 +10,19 @@ from dataclasses import asdict, dataclass, field
 RECEIPT_KEY = b"strideformer.receipt"
 
 
+# The numbers that add up over shards.
+COUNTED = (
+    "documents",
+    "labelled",
+    "quarantined",
+    "tokens",
+    "chunks",
+    "truncated",
+    "duplicates",
+    "files_quarantined",
+)
+
+
 @dataclass(frozen=True)
 class Receipt:
     """Counts of one committed shard, or of many added up.
@@ -19,6 +32,7 @@ class Receipt:
         job: fingerprint of the job that wrote it.
         documents: rows that the plan gave it; always labelled + quarantined.
         tokens, chunks: read by the encoder.
+        files_quarantined: files that were refused as a whole, each one of ``quarantined``.
         truncated: documents longer than max_chunks.
         label_counts: labels given, each with its number of documents.
         reasons: quarantine reasons, each with its number of documents.
@@ -39,6 +53,7 @@ class Receipt:
     reasons: dict[str, int] = field(default_factory=dict)
     duplicates: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    files_quarantined: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -57,7 +72,7 @@ def add_up(receipts: Iterable[Receipt]) -> Receipt:
     job = ""
     for receipt in receipts:
         job = receipt.job
-        for name in ("documents", "labelled", "quarantined", "tokens", "chunks", "truncated", "duplicates"):
+        for name in COUNTED:
             numbers[name] += getattr(receipt, name)
         labels.update(receipt.label_counts)
         reasons.update(receipt.reasons)

@@ -22,6 +22,7 @@ def success(total: Receipt, seconds: float, shards: int) -> dict[str, Any]:
         "documents": total.documents,
         "labelled": total.labelled,
         "quarantined": total.quarantined,
+        "files_quarantined": total.files_quarantined,
         "truncated": total.truncated,
         "tokens": total.tokens,
         "chunks": total.chunks,
@@ -58,6 +59,8 @@ def print_summary(total: Receipt, before: Receipt, seconds: float, output: str) 
         table.add_row(f"  {reason}", f"{number:,}")
     if total.duplicates:
         table.add_row("duplicates", f"{total.duplicates:,}")
+    if total.files_quarantined:
+        table.add_row("files quarantined whole", f"{total.files_quarantined:,}")
     if total.truncated:
         table.add_row("truncated", f"{total.truncated:,}")
     table.add_row("chunks", count(total.chunks))

@@ -13,8 +13,16 @@ import pyarrow as pa
 
 from jobs.measures import add_measures
 from jobs.model_source import ModelSource
-from jobs.stages.columns import REASON, flat, quarantine, with_columns
-from jobs.stages.encode import Encode, EncoderOptions
+from jobs.stages.columns import REASON, bisect, flat, quarantine, with_columns
+from jobs.stages.encode import (
+    OUT_OF_MEMORY,
+    Encode,
+    EncoderOptions,
+    failures_of_all,
+    is_device_failure,
+    ran_out_of_memory,
+    refuse_common_fault,
+)
 from strideformer.predictions import LabelSpace
 
 if TYPE_CHECKING:
@@ -41,7 +49,8 @@ class Aggregate:
     Adds    label: string (list<string> for multi-label), score: float32, scores: struct<label: float32, …>;
             measures: aggregate
     Drops   what it needs
-    Quarantines documents whose logits are not finite, with reason ``not_finite``.
+    Quarantines documents whose logits are not finite, with reason ``not_finite``; those that the aggregator fails
+    on, with ``aggregation_failed``; and those that alone are too large for the device, with ``out_of_memory``.
     """
 
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
@@ -72,14 +81,30 @@ class Aggregate:
         aggregators have a pool of their own.
         """
         started = time.perf_counter()
+        logits = np.full((documents.num_rows, self.aggregator.num_labels), np.nan, np.float32)
+        failed_alone: dict[int, tuple[str, str]] = {}
+        vectors = vectors.half()
+
+        def work(start: int, end: int) -> None:
+            first, last = int(chunk_offsets[start]), int(chunk_offsets[end])
+            if last > first:
+                offsets = chunk_offsets[start : end + 1] - first
+                logits[start:end] = self.aggregator(vectors[first:last], offsets).logits
+
+        def failed(row: int, error: Exception) -> None:
+            if is_device_failure(error):
+                raise error
+            failed_alone[row] = (OUT_OF_MEMORY if ran_out_of_memory(error) else "aggregation_failed", str(error))
+
+        bisect(0, documents.num_rows, work, failed)
+        refuse_common_fault(failed_alone, int(np.count_nonzero(np.diff(chunk_offsets))), "aggregator")
         first = documents.column("_first_alike").to_numpy()
-        logits = self.aggregator(vectors.half(), chunk_offsets).logits[first]
-        finite = np.isfinite(logits).all(axis=1)
+        logits = logits[first]
+        failures = failures_of_all(failed_alone, first)
+        finite: np.ndarray = np.isfinite(logits).all(axis=1)
         unmarked = documents.column(REASON).is_null().to_numpy()
-        failures = {
-            int(row): ("not_finite", "the model's logits for this document are NaN or infinite")
-            for row in np.flatnonzero(unmarked & ~finite)
-        }
+        for row in np.flatnonzero(unmarked & ~finite).tolist():
+            failures.setdefault(row, ("not_finite", "the model's logits for this document are NaN or infinite"))
         scores = self.labels.scores(np.where(finite[:, None], logits, 0))
         documents = quarantine(documents.drop_columns(["_first_alike"]), failures)
         documents = with_columns(documents, _label_columns(self.labels, scores))

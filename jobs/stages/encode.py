@@ -6,6 +6,7 @@ torch is imported where it is used: the driver names the stages and must not wai
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from strideformer.model import Strideformer
 
+OUT_OF_MEMORY = "out_of_memory"
 INTERNAL = ["_token_ids", "_chunk_starts", "_chunk_lengths", "_first_ids"]
 
 
@@ -52,7 +54,8 @@ class Encode:
             identical to one before it; _first_alike: int64, the row of the first such document, or the row itself;
             measures: wait, encode, forward, duplicates
     Drops   what it needs
-    Quarantines documents that the encoder fails on, with reason ``encoding_failed``.
+    Quarantines documents that the encoder fails on, with reason ``encoding_failed``, and those that alone are too
+    large for the device's memory, with reason ``out_of_memory``.
 
     Attributes:
         ended: ``time.perf_counter()`` when the actor had done with the shard before; None before the first.
@@ -105,16 +108,11 @@ class Encode:
         def failed(row: int, error: Exception) -> None:
             if is_device_failure(error):
                 raise error
-            failures[row] = ("encoding_failed", str(error))
+            failures[row] = (OUT_OF_MEMORY if ran_out_of_memory(error) else "encoding_failed", str(error))
 
         bisect(0, documents.num_rows, work, failed)
-        filled = int(np.count_nonzero(views.chunk_counts))
-        if filled > 1 and len(failures) == filled:
-            detail = next(iter(failures.values()))[1]
-            raise StrideformerError(
-                f"every document of a shard failed in the encoder, so the fault is not theirs: {detail}"
-            )
-        alike = {row: failures[int(first[row])] for row in np.flatnonzero(np.isin(first, list(failures))).tolist()}
+        refuse_common_fault(failures, int(np.count_nonzero(views.chunk_counts)), "encoder")
+        alike = failures_of_all(failures, first)
         present = [name for name in INTERNAL if name in documents.column_names]
         documents = quarantine(documents.drop_columns(present), alike)
         documents = with_columns(documents, {"_first_alike": pa.array(first)})
@@ -134,6 +132,30 @@ def is_device_failure(error: BaseException) -> bool:
 
     accelerator_error = getattr(torch, "AcceleratorError", None)
     return (accelerator_error is not None and isinstance(error, accelerator_error)) or "CUDA error" in str(error)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether a document alone does not fit the device."""
+    from strideformer.micro_batches import is_out_of_memory
+
+    return is_out_of_memory(error) or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
+
+
+def refuse_common_fault(failures: Mapping[int, tuple[str, str]], documents: int, what: str) -> None:
+    """Stop the job where all of a shard's documents fail alike.
+
+    Raises:
+        StrideformerError: that it is so.
+    """
+    if documents > 1 and len(failures) == documents:
+        detail = next(iter(failures.values()))[1]
+        raise StrideformerError(f"every document of a shard failed in the {what}, so the fault is not theirs: {detail}")
+
+
+def failures_of_all(failures: Mapping[int, tuple[str, str]], first: np.ndarray) -> dict[int, tuple[str, str]]:
+    """Failures of documents, and of all that are identical to them by ``first`` (`first_alike`)."""
+    rows = np.flatnonzero(np.isin(first, list(failures))).tolist()
+    return {row: failures[int(first[row])] for row in rows}
 
 
 def slice_documents(views: ChunkViews, start: int, end: int) -> ChunkViews:

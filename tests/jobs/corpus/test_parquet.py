@@ -100,6 +100,6 @@ def test_a_storage_that_fails_is_no_corrupt_file(tmp_path, monkeypatch):
     def open_failing(filesystem, path):
         return pa.PythonFile(FailingFile(filesystem.open_input_file(path)), mode="r")
 
-    monkeypatch.setattr("jobs.corpus.formats.open_input", open_failing)
+    monkeypatch.setattr("jobs.corpus.opening.open_input", open_failing)
     with pytest.raises(StrideformerError, match="access denied"):
         read_shard(plan, InputColumns(), pa.schema([]), {})
