@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from jobs.settings import ClassifySettings, TrainSettings, load_settings
+from jobs.settings import ClassifySettings, load_settings
+from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
 
 POSITIONAL = ("inputs", "output")
@@ -21,17 +22,19 @@ JOBS: dict[str, type[BaseModel]] = {"classify": ClassifySettings, "train": Train
 
 
 def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
-    """The parser of a job: INPUT … OUTPUT, then one flag a field of its settings model."""
+    """The parser of a job: INPUT … OUTPUT where it has inputs, then one flag a field of its settings model."""
+    positional = POSITIONAL if POSITIONAL[0] in kind.model_fields else ()
     parser = argparse.ArgumentParser(
         prog=f"strideformer {name}",
-        usage=f"strideformer {name} INPUT [INPUT ...] OUTPUT [flags]",
+        usage=f"strideformer {name} {'INPUT [INPUT ...] OUTPUT ' if positional else ''}[flags]",
         description=kind.__doc__,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("paths", nargs="*", metavar="INPUT ... OUTPUT", help=_paths_help(kind))
+    if positional:
+        parser.add_argument("paths", nargs="*", metavar="INPUT ... OUTPUT", help=_paths_help(kind))
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings; flags win over it.")
     for field_name, field in kind.model_fields.items():
-        if field_name not in POSITIONAL:
+        if field_name not in positional:
             _add_flag(parser, field_name, field)
     return parser
 
@@ -50,9 +53,9 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
         raise StrideformerError(f"give at least one INPUT and then OUTPUT: only {paths[0]!r} was given")
     if paths:
         flags["inputs"], flags["output"] = paths[:-1], paths[-1]
-    options = flags.pop("storage_option", None)
-    if options is not None:
-        flags["storage_option"] = dict(_key_value(option) for option in options)
+    for field_name, value in flags.items():
+        if typing.get_origin(kind.model_fields[field_name].annotation) is dict:
+            flags[field_name] = dict(_key_value(field_name, option) for option in value)
     return load_settings(kind, flags, config)
 
 
@@ -120,10 +123,10 @@ def _comma_separated(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _key_value(option: str) -> tuple[str, str]:
+def _key_value(name: str, option: str) -> tuple[str, str]:
     key, sign, value = option.partition("=")
     if not sign or not key:
-        raise StrideformerError(f"--storage-option {option!r} is not key=value")
+        raise StrideformerError(f"--{name.replace('_', '-')} {option!r} is not key=value")
     return key, value
 
 

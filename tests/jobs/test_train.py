@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from jobs import train
-from jobs.settings import TrainSettings
+from jobs.train_settings import TrainSettings
 from strideformer import Pipeline
 from strideformer.errors import StrideformerError
 from tests.tiny import tiny_tokenizer
@@ -46,16 +46,16 @@ def corpus(file: Path, number: int, seed: int, labels: list[str] | None = None) 
 
 def settings(tmp_path: Path, encoder: Path, **more: object) -> TrainSettings:
     values: dict[str, object] = {
-        "inputs": [str(tmp_path / "train.parquet")],
+        "train": [str(tmp_path / "train.parquet")],
         "output": str(tmp_path / "model"),
         "validation": str(tmp_path / "validation.parquet"),
         "encoder": str(encoder),
         "max_length": 16,
         "stride": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 32,
+        "aggregator": {"num_attention_heads": 4, "intermediate_size": 32},
         "epochs": 6,
         "learning_rate": 3e-3,
+        "device": "cpu",
     }
     return TrainSettings.model_validate(values | more)
 
@@ -63,7 +63,7 @@ def settings(tmp_path: Path, encoder: Path, **more: object) -> TrainSettings:
 def test_a_trained_checkpoint_labels_documents_it_has_not_seen(tmp_path: Path, encoder: Path) -> None:
     corpus(tmp_path / "train.parquet", 80, 1)
     corpus(tmp_path / "validation.parquet", 30, 2)
-    assert train.run(settings(tmp_path, encoder)) > 0.9
+    assert train.run(settings(tmp_path, encoder))["accuracy"] > 0.9
     texts, labels = corpus(tmp_path / "other.parquet", 40, 3)
     predictions = Pipeline(tmp_path / "model", device="cpu")(texts)
     right = sum(prediction.label == label for prediction, label in zip(predictions, labels, strict=True))
@@ -78,10 +78,8 @@ def test_what_is_wrong_with_the_data_is_told_before_training(tmp_path: Path, enc
     corpus(tmp_path / "validation.parquet", 3, 2, ["law", "other", "law"])
     with pytest.raises(StrideformerError, match="labels that training has not: other"):
         train.run(settings(tmp_path, encoder))
-    pq.write_table(pa.table({"text": ["a", None, ""], "label": ["law"] * 3}), tmp_path / "train.parquet")
-    with pytest.raises(StrideformerError, match=r"2 documents have no usable text, the first is .*train.parquet#1"):
-        train.run(settings(tmp_path, encoder))
-    pq.write_table(pa.table({"text": ["a", "b"], "label": ["law", None]}), tmp_path / "train.parquet")
-    with pytest.raises(StrideformerError, match="1 documents have no label"):
-        train.run(settings(tmp_path, encoder))
+    with pytest.raises(StrideformerError, match=r"--aggregator layers: there is no such field, use one of .*dropout"):
+        train.run(settings(tmp_path, encoder, aggregator={"layers": 3}, validation="0.3"))
+    with pytest.raises(StrideformerError, match="metric 'r2' does not suit"):
+        train.run(settings(tmp_path, encoder, metric="r2", validation="0.3"))
     assert not (tmp_path / "model").exists()
