@@ -12,6 +12,10 @@ from jobs.train_settings import TrainSettings, require_training_packages
 def run(settings: TrainSettings) -> dict[str, float]:
     """Train what the settings say. Returns the figures on validation."""
     require_training_packages()
+    if settings.baseline is not None:
+        from jobs import baselines
+
+        return baselines.run(settings)
     from jobs import training_run
     from strideformer.training.trainer import train
 
