@@ -94,7 +94,7 @@ def train(
 
         if sign * figures[metric] > best:
             best, worse = sign * figures[metric], 0
-            best_figures = figures
+            best_figures, best_logits = figures, logits
             best_weights = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
         else:
             worse += 1
@@ -102,7 +102,7 @@ def train(
             break
     model.load_state_dict(best_weights)
     model.eval()
-    return TrainingResult(best_figures, history)
+    return TrainingResult(best_figures, history, best_logits)
 
 
 def together(shares: Sequence[tuple[np.ndarray, np.ndarray]], documents: int) -> torch.Tensor:

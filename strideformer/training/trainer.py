@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,13 @@ class TrainingResult:
 
     Attributes:
         figures: on validation, of the best checkpoint.
+        logits: (validation documents, num_labels) float32, of the best checkpoint.
         history: for each evaluation the epoch, the step, the mean training loss since the one before, and figures.
     """
 
     figures: dict[str, float]
     history: list[dict[str, float]]
+    logits: Tensor = field(compare=False)
 
 
 class StrideformerTrainer(Trainer):
@@ -180,9 +182,10 @@ def train(
     set_seed(options.seed)
     last = last_checkpoint(folder) if resume else None
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    figures = measure(trainer.validation_logits(), validation.labels, model.config.problem_type)
+    logits = trainer.validation_logits()
+    figures = measure(logits, validation.labels, model.config.problem_type)
     model.eval()
-    return TrainingResult(figures, _history(trainer.state.log_history))
+    return TrainingResult(figures, _history(trainer.state.log_history), logits)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
