@@ -19,6 +19,10 @@ def run(settings: TrainSettings) -> dict[str, float]:
     from jobs import training_run
     from strideformer.training.trainer import train
 
+    if settings.workers:
+        from jobs.train_on_ray import on_ray
+
+        return training_run.run(settings, on_ray(settings.workers))
     return training_run.run(settings, train)
 
 
