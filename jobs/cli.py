@@ -17,10 +17,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.evaluate_settings import EvaluateSettings
-from jobs.settings import ClassifySettings, TrainSettings, load_settings
+from jobs.settings import ClassifySettings, load_settings
+from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
 
-POSITIONAL = ("inputs", "output", "predictions")
 JOBS: dict[str, type[BaseModel]] = {
     "classify": ClassifySettings,
     "train": TrainSettings,
@@ -29,19 +29,25 @@ JOBS: dict[str, type[BaseModel]] = {
 
 
 def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
-    """The parser of a job: INPUT … OUTPUT, or PREDICTIONS, then one flag a field of its settings model."""
-    of_predictions = "predictions" in kind.model_fields
+    """The parser of a job: INPUT … OUTPUT, PREDICTIONS or no path, then one flag a field of its settings model."""
+    positional: tuple[str, ...] = ()
+    paths = ""
+    if "predictions" in kind.model_fields:
+        positional, paths = ("predictions",), "[PREDICTIONS]"
+    elif "inputs" in kind.model_fields:
+        positional, paths = ("inputs", "output"), "INPUT [INPUT ...] OUTPUT"
     parser = argparse.ArgumentParser(
         prog=f"strideformer {name}",
-        usage=f"strideformer {name} {'[PREDICTIONS]' if of_predictions else 'INPUT [INPUT ...] OUTPUT'} [flags]",
+        usage=f"strideformer {name} {paths} [flags]".replace("  ", " "),
         description=kind.__doc__,
         argument_default=argparse.SUPPRESS,
     )
-    metavar = "PREDICTIONS" if of_predictions else "INPUT ... OUTPUT"
-    parser.add_argument("paths", nargs="*", metavar=metavar, help=_paths_help(kind))
+    if positional:
+        metavar = "INPUT ... OUTPUT" if "inputs" in positional else "PREDICTIONS"
+        parser.add_argument("paths", nargs="*", metavar=metavar, help=_paths_help(kind))
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings; flags win over it.")
     for field_name, field in kind.model_fields.items():
-        if field_name not in POSITIONAL:
+        if field_name not in positional:
             _add_flag(parser, field_name, field)
     return parser
 
@@ -65,9 +71,9 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
         raise StrideformerError(f"give at least one INPUT and then OUTPUT: only {paths[0]!r} was given")
     elif paths:
         flags["inputs"], flags["output"] = paths[:-1], paths[-1]
-    options = flags.pop("storage_option", None)
-    if options is not None:
-        flags["storage_option"] = dict(_key_value(option) for option in options)
+    for field_name, value in flags.items():
+        if typing.get_origin(kind.model_fields[field_name].annotation) is dict:
+            flags[field_name] = dict(_key_value(field_name, option) for option in value)
     return load_settings(kind, flags, config)
 
 
@@ -159,10 +165,10 @@ def _comma_separated(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _key_value(option: str) -> tuple[str, str]:
+def _key_value(name: str, option: str) -> tuple[str, str]:
     key, sign, value = option.partition("=")
     if not sign or not key:
-        raise StrideformerError(f"--storage-option {option!r} is not key=value")
+        raise StrideformerError(f"--{name.replace('_', '-')} {option!r} is not key=value")
     return key, value
 
 

@@ -157,30 +157,6 @@ class ClassifySettings(ShardedSettings):
     """Label every document of a corpus."""
 
 
-class TrainSettings(JobSettings):
-    """Train an aggregator on labelled documents over a frozen encoder, and save it without the encoder."""
-
-    inputs: list[str] = Field(min_length=1, description="Labelled training documents, as classify takes them.")
-    output: str = Field(description="Folder for the checkpoint; must not exist.")
-    validation: str = Field(description="Labelled documents that choose the best epoch.")
-    encoder: str = Field(description="Sentence transformer: a folder, package:NAME, or a cached hub model.")
-    text_column: str = Field("text", description="Column of the text.")
-    label_column: str = Field("label", description="Column of the label, one string a document.")
-    max_length: int = Field(384, ge=1, description="Tokens in a chunk, special ones included.")
-    stride: int = Field(128, ge=0, description="Tokens that a chunk shares with the one before.")
-    max_chunks: int = Field(128, ge=1, description="Most chunks of a document.")
-    num_hidden_layers: int = Field(1, ge=1, description="Layers of the aggregator.")
-    num_attention_heads: int = Field(12, ge=1, description="Attention heads of each of its layers.")
-    intermediate_size: int = Field(768, ge=1, description="Width of its feed-forward blocks.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout in the aggregator.")
-    document_pooling: str = Field("mean", description="mean, attention or cls.")
-    chunk_positions: str = Field("none", description="none, learned or sinusoidal.")
-    epochs: int = Field(30, ge=1, description="Passes over the training documents.")
-    learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of AdamW.")
-    batch_size: int = Field(16, ge=1, description="Documents in a step.")
-    seed: int = Field(0, ge=0, description="Seed of weights, order and dropout.")
-
-
 def load_settings(kind: type[Settings], flags: dict[str, Any], config: str | None = None) -> Settings:
     """Settings from a YAML file and from flags; flags win over the file, the file over the defaults.
 

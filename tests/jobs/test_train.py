@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file
 from transformers import BertConfig, BertModel
 
 from jobs import train
-from jobs.settings import TrainSettings
+from jobs.train_settings import TrainSettings
 from strideformer import Pipeline
 from strideformer.errors import StrideformerError
 from tests.tiny import tiny_tokenizer
@@ -46,16 +52,16 @@ def corpus(file: Path, number: int, seed: int, labels: list[str] | None = None) 
 
 def settings(tmp_path: Path, encoder: Path, **more: object) -> TrainSettings:
     values: dict[str, object] = {
-        "inputs": [str(tmp_path / "train.parquet")],
+        "train": [str(tmp_path / "train.parquet")],
         "output": str(tmp_path / "model"),
         "validation": str(tmp_path / "validation.parquet"),
         "encoder": str(encoder),
         "max_length": 16,
         "stride": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 32,
+        "aggregator": {"num_attention_heads": 4, "intermediate_size": 32},
         "epochs": 6,
         "learning_rate": 3e-3,
+        "device": "cpu",
     }
     return TrainSettings.model_validate(values | more)
 
@@ -63,7 +69,7 @@ def settings(tmp_path: Path, encoder: Path, **more: object) -> TrainSettings:
 def test_a_trained_checkpoint_labels_documents_it_has_not_seen(tmp_path: Path, encoder: Path) -> None:
     corpus(tmp_path / "train.parquet", 80, 1)
     corpus(tmp_path / "validation.parquet", 30, 2)
-    assert train.run(settings(tmp_path, encoder)) > 0.9
+    assert train.run(settings(tmp_path, encoder))["accuracy"] > 0.9
     texts, labels = corpus(tmp_path / "other.parquet", 40, 3)
     predictions = Pipeline(tmp_path / "model", device="cpu")(texts)
     right = sum(prediction.label == label for prediction, label in zip(predictions, labels, strict=True))
@@ -78,10 +84,83 @@ def test_what_is_wrong_with_the_data_is_told_before_training(tmp_path: Path, enc
     corpus(tmp_path / "validation.parquet", 3, 2, ["law", "other", "law"])
     with pytest.raises(StrideformerError, match="labels that training has not: other"):
         train.run(settings(tmp_path, encoder))
-    pq.write_table(pa.table({"text": ["a", None, ""], "label": ["law"] * 3}), tmp_path / "train.parquet")
-    with pytest.raises(StrideformerError, match=r"2 documents have no usable text, the first is .*train.parquet#1"):
-        train.run(settings(tmp_path, encoder))
-    pq.write_table(pa.table({"text": ["a", "b"], "label": ["law", None]}), tmp_path / "train.parquet")
-    with pytest.raises(StrideformerError, match="1 documents have no label"):
-        train.run(settings(tmp_path, encoder))
+    with pytest.raises(StrideformerError, match=r"--aggregator layers: there is no such field, use one of .*dropout"):
+        train.run(settings(tmp_path, encoder, aggregator={"layers": 3}, validation="0.3"))
+    with pytest.raises(StrideformerError, match="metric 'r2' does not suit"):
+        train.run(settings(tmp_path, encoder, metric="r2", validation="0.3"))
     assert not (tmp_path / "model").exists()
+
+
+def test_a_model_card_says_what_the_checkpoint_is(
+    tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus(tmp_path / "train.parquet", 80, 1)
+    train.run(settings(tmp_path, encoder, validation="0.25", epochs=1, learning_rate=1e-9, compare_baselines=True))
+    assert "WARNING: this model loses to TF-IDF with a linear SVM: validation accuracy" in capsys.readouterr().out
+    card = (tmp_path / "model" / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["library_name"] == "strideformer"
+    assert "| metric | value | tfidf |" in card
+    assert "- law: " in card
+    assert len([line for line in card.splitlines() if line.startswith(("| law |", "| network |"))]) == 2
+    assert "| max_length | 16 |" in card
+    assert str(tmp_path) not in card + (tmp_path / "model" / "training.json").read_text().replace(str(encoder), "")
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert record["baselines"]["tfidf"]["accuracy"] > record["validation"]["accuracy"]
+    assert not (tmp_path / "model" / "_training").exists()
+
+
+def test_several_labels_and_pairs_with_a_trained_encoder(tmp_path: Path, encoder: Path) -> None:
+    texts, labels = corpus(tmp_path / "plain.parquet", 80, 1)
+    rows = {"claim": ["court"] * 80, "body": texts, "topics": [[label, "text"] for label in labels]}
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    more = {"text_column": "claim", "pair_column": "body", "label_column": "topics", "validation": "0.25"}
+    more |= {"freeze_first_model": False, "epochs": 8, "first_model_learning_rate": 1e-3, "train_max_chunks": 3}
+    assert train.run(settings(tmp_path, encoder, **more))["f1_micro"] > 0.9
+    predictions = Pipeline(tmp_path / "model", device="cpu")([("court", texts[0]), ("court", texts[1])])
+    assert [sorted(prediction.label) for prediction in predictions] == [sorted([label, "text"]) for label in labels[:2]]
+
+
+def test_a_regression_of_a_number(tmp_path: Path, encoder: Path) -> None:
+    texts, labels = corpus(tmp_path / "plain.parquet", 120, 1)
+    rows = {"text": texts, "score": [float(label == "law") for label in labels]}
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    more = {"label_column": "score", "validation": "0.25", "epochs": 15}
+    assert train.run(settings(tmp_path, encoder, **more))["r2"] > 0.6
+
+
+def test_a_run_that_is_killed_goes_on(tmp_path: Path, encoder: Path) -> None:
+    """A real SIGKILL, once the first checkpoint is there."""
+    corpus(tmp_path / "train.parquet", 80, 1)
+    corpus(tmp_path / "validation.parquet", 30, 2)
+    whole = train.run(settings(tmp_path, encoder, output=str(tmp_path / "whole"), epochs=40))
+    kept = settings(tmp_path, encoder, epochs=40)
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(kept.model_dump(mode="json")))
+    command = [sys.executable, "-m", "jobs.train", "--config", str(file)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    work = tmp_path / "model" / "_training"
+    while process.poll() is None and not list(work.glob("checkpoint-*/trainer_state.json")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "model" / "training.json").exists(), "killed before its end"
+    with pytest.raises(StrideformerError, match="or go on with --resume"):
+        train.run(kept)
+    with pytest.raises(StrideformerError, match="had another settings: resume it with the same"):
+        train.run(settings(tmp_path, encoder, epochs=41, resume=True))
+    assert train.run(settings(tmp_path, encoder, epochs=40, resume=True)) == pytest.approx(whole, abs=1e-6)
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "whole"))
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name], rtol=0, atol=1e-6)
+    assert train.run(settings(tmp_path, encoder, epochs=40, resume=True)) == {}, "finished: nothing is done again"
+
+
+def test_tensorboard_holds_the_curves(tmp_path: Path, encoder: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    corpus(tmp_path / "train.parquet", 40, 1)
+    train.run(settings(tmp_path, encoder, validation="0.25", epochs=3, report_to="tensorboard"))
+    curves = EventAccumulator(str(tmp_path / "model" / "logs")).Reload()
+    assert [event.step for event in curves.Scalars("train/loss")] == [2, 4, 6]
+    assert len(curves.Scalars("eval/accuracy")) == 3

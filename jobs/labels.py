@@ -1,0 +1,164 @@
+"""A column of labels: what kind of problem it poses, which classes it has, and its labels as one tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from strideformer.errors import StrideformerError
+
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+PROBLEM_TYPES = {"single-label": SINGLE, "multi-label": MULTI, "regression": REGRESSION}
+
+
+@dataclass(frozen=True)
+class LabelEncoding:
+    """How labels become numbers; made from the training labels and used for every split.
+
+    Attributes:
+        problem_type: as transformers names it.
+        names: the classes in the order of the logits: whole numbers by size, strings by code point. Of a regression
+            the names of its values, ``value`` or ``value_0``, ``value_1``, …
+    """
+
+    problem_type: str
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray, problem_type: str | None = None) -> LabelEncoding:
+        """From the training labels.
+
+        Args:
+            column: no null in it.
+            problem_type: None goes by the column's type: strings, booleans and whole numbers are classes, a list of
+                them is several classes each, a number with a fraction or a list of such is a regression.
+
+        Raises:
+            StrideformerError: the column's type does not suit, or there are fewer than two classes.
+        """
+        kind = infer_problem_type(column.type) if problem_type is None else problem_type
+        _refuse_type(column.type, kind)
+        if kind == REGRESSION:
+            width = _rows_of_numbers(column).shape[1]
+            return cls(kind, ("value",) if width == 1 else tuple(f"value_{index}" for index in range(width)))
+        classes = pc.unique(_flat(column))
+        names = classes.take(pc.sort_indices(classes)).cast(pa.string()).to_pylist()
+        if len(names) < 2 and kind == SINGLE:
+            raise StrideformerError(f"all training documents have the label {names[0]!r}: training needs two classes")
+        return cls(kind, tuple(names))
+
+    def encode(self, column: pa.ChunkedArray) -> Tensor:
+        """Labels as numbers.
+
+        Returns:
+            (documents,) int64 classes; (documents, num_labels) float32 of 0 and 1 for several classes each, of the
+            values for a regression.
+
+        Raises:
+            StrideformerError: there are labels that training has not.
+        """
+        _refuse_type(column.type, self.problem_type)
+        if self.problem_type == REGRESSION:
+            values = _rows_of_numbers(column)
+            if values.shape[1] != len(self.names):
+                raise StrideformerError(f"labels have {values.shape[1]} values where training has {len(self.names)}")
+            return torch.from_numpy(values)
+        flat = _flat(column).cast(pa.string())
+        index = pc.index_in(flat, value_set=pa.array(self.names, pa.string()))
+        if index.null_count:
+            unseen = sorted(set(pc.unique(flat.filter(index.is_null())).to_pylist()))
+            raise StrideformerError(
+                f"validation has labels that training has not: {', '.join(unseen[:10])}"
+                f"{', …' if len(unseen) > 10 else ''} ({index.null_count} times): leave those documents out, or train "
+                f"on some of them"
+            )
+        classes = index.to_numpy(zero_copy_only=False).astype(np.int64)
+        if self.problem_type == SINGLE:
+            return torch.from_numpy(classes)
+        rows = np.repeat(np.arange(len(column)), pc.list_value_length(column).to_numpy(zero_copy_only=False))
+        several = np.zeros((len(column), len(self.names)), np.float32)
+        several[rows, classes] = 1
+        return torch.from_numpy(several)
+
+    def counts(self, labels: Tensor) -> dict[str, int]:
+        """How many documents have each class; of a regression nothing."""
+        if self.problem_type == REGRESSION:
+            return {}
+        if self.problem_type == SINGLE:
+            numbers = torch.bincount(labels, minlength=len(self.names))
+        else:
+            numbers = labels.sum(dim=0).long()
+        return dict(zip(self.names, numbers.tolist(), strict=True))
+
+
+def infer_problem_type(kind: pa.DataType) -> str:
+    """The problem that a column of this type poses."""
+    if _is_list(kind):
+        return REGRESSION if pa.types.is_floating(kind.value_type) else MULTI
+    return REGRESSION if pa.types.is_floating(kind) or pa.types.is_decimal(kind) else SINGLE
+
+
+def has_label(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Boolean, without null: false for a null, an empty string, a number that is none, or a list with such in it.
+
+    An empty list is a label: of none of the classes.
+    """
+    kind = column.type
+    if _is_list(kind):
+        parents = pc.list_parent_indices(column)
+        flat = pc.list_flatten(column)
+        wrong = pc.unique(parents.filter(pc.invert(has_label(flat))))
+        rows = pa.chunked_array([pa.array(np.arange(len(column)))])
+        return pc.and_(column.is_valid(), pc.invert(pc.is_in(rows, value_set=wrong.cast(pa.int64()))))
+    usable = column.is_valid()
+    if pa.types.is_floating(kind):
+        usable = pc.and_(usable, pc.fill_null(pc.is_finite(column), False))
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        usable = pc.and_(usable, pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(column), ""), False))
+    return usable
+
+
+def _refuse_type(kind: pa.DataType, problem_type: str) -> None:
+    inner = kind.value_type if _is_list(kind) else kind
+    types = pa.types
+    textual = types.is_string(inner) or types.is_large_string(inner)
+    whole = types.is_integer(inner)
+    number = whole or types.is_floating(inner) or types.is_decimal(inner)
+    suits = {
+        SINGLE: not _is_list(kind) and (textual or whole or types.is_boolean(inner)),
+        MULTI: _is_list(kind) and (textual or whole),
+        REGRESSION: number or (textual and not _is_list(kind)),
+    }
+    if not suits[problem_type]:
+        name = next(name for name, value in PROBLEM_TYPES.items() if value == problem_type)
+        raise StrideformerError(
+            f"the label column holds {kind}, which does not suit {name}: name another with --label-column, or say "
+            f"what it is with --problem-type ({', '.join(PROBLEM_TYPES)})"
+        )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.list_flatten(column) if _is_list(column.type) else column
+
+
+def _rows_of_numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """(documents, values) float32."""
+    if _is_list(column.type):
+        widths = pc.unique(pc.list_value_length(column)).to_pylist()
+        if len(widths) != 1 or not widths[0]:
+            raise StrideformerError(f"labels are lists of {sorted(widths)} numbers: give every document as many")
+    try:
+        numbers = _flat(column).cast(pa.float64())
+    except pa.ArrowInvalid as error:
+        raise StrideformerError(f"a label is no number ({error}): leave those documents out") from error
+    values = numbers.to_numpy().astype(np.float32)
+    return np.asarray(values.reshape(len(column), -1))

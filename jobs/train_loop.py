@@ -1,0 +1,127 @@
+"""The train job as a plain Accelerate loop, to be edited: ``python -m jobs.train_loop`` takes what ``train`` takes.
+
+Data, model, batches, optimizer, schedule, figures and the checkpoint are those of ``strideformer train``; with the same
+settings and seed both take the same steps. What this loop leaves out: checkpoints while it runs, and so ``--resume``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
+
+from jobs import training_run
+from jobs.cli import run_command
+from jobs.train_settings import TrainSettings
+from strideformer import Strideformer
+from strideformer.errors import StrideformerError
+from strideformer.training.batches import Collate, training_batches
+from strideformer.training.documents import Documents
+from strideformer.training.optimization import new_optimizer, new_schedule
+from strideformer.training.options import TrainingOptions
+from strideformer.training.selection import LOWER_IS_BETTER, choose_metric, measure, predict_logits
+from strideformer.training.trainer import TrainingResult
+
+
+def train(
+    model: Strideformer,
+    training: Documents,
+    validation: Documents,
+    collate: Collate,
+    options: TrainingOptions,
+    folder: Path,
+    *,
+    resume: bool = False,
+    report_to: Sequence[str] = (),
+    use_cpu: bool = False,
+    callbacks: Sequence[Any] = (),
+    report: Callable[[dict[str, float]], None] = lambda row: None,
+) -> TrainingResult:
+    """Train in place, keeping the epoch that does best on validation; as ``strideformer.training.trainer.train``."""
+    if resume or report_to or callbacks or options.checkpoint_steps is not None:
+        raise StrideformerError(
+            "the plain loop writes no checkpoints and reports to no tracker: leave out --resume, --report-to and "
+            "--checkpoint-steps, or use `strideformer train`"
+        )
+    accumulation = options.gradient_accumulation_steps
+    accelerator = Accelerator(mixed_precision=options.precision, gradient_accumulation_steps=accumulation, cpu=use_cpu)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    metric = choose_metric(options.metric, model.config.problem_type)
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    if options.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+
+    # One process's share of the batches, so there is nothing for Accelerate to divide.
+    batches = training_batches(training, collate, options, rank, world)
+    optimizer = new_optimizer(model, options)
+    schedule = new_schedule(optimizer, options.epochs * len(batches) // accumulation, options.warm_up)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+
+    set_seed(options.seed)
+    history: list[dict[str, float]] = []
+    best, best_weights, worse, step = -np.inf, dict[str, torch.Tensor](), 0, 0
+    for epoch in range(options.epochs):
+        batches.set_epoch(epoch)
+        wrapped.train()
+        total = torch.zeros((), device=accelerator.device)
+        for batch in batches:
+            with accelerator.accumulate(wrapped):
+                loss = wrapped(**{name: tensor.to(accelerator.device) for name, tensor in batch.items()}).loss
+                accelerator.backward(loss)
+                total += loss.detach()
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), options.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                if accelerator.sync_gradients:
+                    schedule.step()
+                    step += 1
+        mean = float(accelerator.gather(total).mean()) / len(batches)
+
+        share = predict_logits(model, validation, collate, options, rank, world, accelerator.autocast)
+        logits = together([share] if world == 1 else gather_object([share]), len(validation.chunk_counts))
+        figures = measure(logits, validation.labels, model.config.problem_type)
+        row = {"epoch": epoch + 1.0, "step": float(step), "train_loss": mean}
+        history.append(row | {f"eval_{name}": value for name, value in figures.items()})
+        if accelerator.is_main_process:
+            report(history[-1])
+
+        if sign * figures[metric] > best:
+            best, worse = sign * figures[metric], 0
+            best_figures, best_logits = figures, logits
+            best_weights = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+        else:
+            worse += 1
+        if options.early_stopping is not None and worse >= options.early_stopping:
+            break
+    model.load_state_dict(best_weights)
+    model.eval()
+    return TrainingResult(best_figures, history, best_logits)
+
+
+def together(shares: Sequence[tuple[np.ndarray, np.ndarray]], documents: int) -> torch.Tensor:
+    """(documents, num_labels) float32 logits from every process's share."""
+    logits = np.empty((documents, shares[0][1].shape[1]), np.float32)
+    for index, rows in shares:
+        logits[index] = rows
+    return torch.from_numpy(logits)
+
+
+def run(settings: TrainSettings) -> dict[str, float]:
+    """Train what the settings say. Returns the figures on validation."""
+    return training_run.run(settings, train)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m jobs.train_loop``."""
+    return run_command("train", TrainSettings, run, list(sys.argv[1:] if arguments is None else arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

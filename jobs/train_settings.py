@@ -1,0 +1,164 @@
+"""The settings of the train job, from which come its flags and its YAML file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from jobs.settings import JobSettings
+from strideformer.errors import StrideformerError
+
+BASELINES = ("truncate", "mean", "tfidf")
+EPOCHS = {"frozen": 30, "unfrozen": 4}
+
+
+class LabelledSettings(JobSettings):
+    """Where the labelled documents are."""
+
+    train: list[str] = Field(
+        default_factory=list, description="Labelled training documents, in every form that classify takes."
+    )
+    validation: str | None = Field(
+        None,
+        description="Labelled documents that choose the best checkpoint, or a share of the training documents to set "
+        "apart for that, such as 0.1, split by label and seed.",
+    )
+    output: str = Field(description="Folder for the checkpoint, on this machine; must not exist.")
+    dataset: Literal["arxiv-classification", "health_fact"] | None = Field(
+        None, description="A data set of the Hugging Face hub by name, in place of --train and --validation."
+    )
+    dataset_path: str | None = Field(
+        None, description="Folder of that data set's files (train*.parquet, validation*.parquet) in place of the hub."
+    )
+    format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "text"] = Field(
+        "auto", description="Format of the inputs; auto goes by each file's extension."
+    )
+    text_column: str = Field("text", description="Column of the text.")
+    pair_column: str | None = Field(
+        None, description="Column of the long second text of a pair; --text-column is then the short first one."
+    )
+    id_column: str | None = Field(None, description="Column of the document id.")
+    label_column: str = Field(
+        "label",
+        description="Column of the label: a string or whole number is one class, a list of them several classes each, "
+        "a number with a fraction or a list of such a regression.",
+    )
+    missing_label: str | None = Field(
+        None, description="A value that stands for no label, such as -1; such documents are left out, as nulls are."
+    )
+    problem_type: Literal["auto", "single-label", "multi-label", "regression"] = Field(
+        "auto", description="What the labels are, where the column's type says otherwise."
+    )
+    storage_option: dict[str, str] = Field(
+        default_factory=dict, description="Filesystem options as key=value; never a secret."
+    )
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _validation(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, float) else value
+
+    @property
+    def validation_share(self) -> float | None:
+        """The share of the training documents that ``validation`` names; None if it names files."""
+        try:
+            share = float(self.validation or "")
+        except ValueError:
+            return None
+        return share if 0 < share < 1 else None
+
+
+class TrainSettings(LabelledSettings):
+    """Train a classifier of long documents, or a baseline beside it."""
+
+    encoder: str = Field(description="Sentence transformer: a folder, package:NAME, or a cached hub model.")
+    freeze_first_model: bool = Field(
+        True, description="Embed every document once and train the aggregator alone; --no-… trains the encoder too."
+    )
+    aggregator: dict[str, Any] = Field(
+        default_factory=dict, description="Fields of StrideformerConfig for the aggregator, such as dropout=0.2."
+    )
+    max_length: int | None = Field(None, ge=1, description="Tokens in a chunk, special ones included [384].")
+    stride: int | None = Field(None, ge=0, description="Tokens that a chunk shares with the one before [128].")
+    max_chunks: int = Field(128, ge=1, description="Most chunks of a document.")
+    train_max_chunks: int | None = Field(
+        None, ge=1, description="In training, a random subset of so many chunks of a longer document in each epoch."
+    )
+    epochs: int | None = Field(None, ge=1, description="Passes over the training documents [30; 4 unfrozen].")
+    learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of the aggregator.")
+    first_model_learning_rate: float = Field(
+        3e-5, gt=0, description="Peak learning rate of the encoder, and of --baseline truncate."
+    )
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
+    chunk_budget: int = Field(2048, ge=1, description="Most chunks in a forward pass over vectors.")
+    token_budget: int = Field(16_384, ge=1, description="Most padded tokens in a forward pass of the encoder.")
+    batch_size: int = Field(16, ge=1, description="Most documents in a forward pass.")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="Forward passes in a step of the optimizer.")
+    gradient_checkpointing: bool = Field(
+        True, description="Where the encoder is trained: compute activations twice to save memory."
+    )
+    precision: Literal["auto", "no", "bf16", "fp16"] = Field(
+        "auto", description="Mixed precision of training; auto is bf16 for an encoder on a GPU that has it."
+    )
+    metric: str | None = Field(
+        None,
+        description="What chooses the best checkpoint: accuracy, f1_macro, f1_weighted or loss; f1_micro for several "
+        "labels; mean_squared_error, mean_absolute_error or r2 for regression.",
+    )
+    early_stopping: int | None = Field(None, ge=1, description="End after so many evaluations without a better one.")
+    checkpoint_steps: int | None = Field(
+        None, ge=1, description="Steps between evaluations, each with a checkpoint; default: one an epoch."
+    )
+    seed: int = Field(0, ge=0, description="Seed of weights, order, chunks, dropout and the validation share.")
+    device: str = Field("auto", description="auto, cpu or cuda.")
+    report_to: Literal["none", "tensorboard", "mlflow", "wandb"] = Field(
+        "none", description="Where curves go: tensorboard writes OUTPUT/logs, the others go by their environment."
+    )
+    workers: int = Field(0, ge=0, description="Train in so many processes of a Ray cluster; 0 trains in this one.")
+    baseline: Literal["truncate", "mean", "tfidf"] | None = Field(
+        None,
+        description="Train this in place of a Strideformer: --encoder on the first tokens alone, logistic regression "
+        "on mean chunk vectors, or a linear SVM on TF-IDF.",
+    )
+    compare_baselines: bool = Field(False, description="Also train TF-IDF with a linear SVM, and say which is better.")
+    resume: bool = Field(False, description="Go on from the last checkpoint of a run that stopped.")
+
+    @field_validator("aggregator", mode="before")
+    @classmethod
+    def _aggregator(cls, value: Any) -> Any:
+        """Flags are strings; ``2``, ``0.1`` and ``true`` mean what they mean in YAML."""
+        if not isinstance(value, dict):
+            return value
+        return {name: yaml.safe_load(part) if isinstance(part, str) else part for name, part in value.items()}
+
+    @model_validator(mode="after")
+    def _data(self) -> Self:
+        if self.dataset is None and not (self.train and self.validation):
+            raise ValueError("give --train and --validation, or --dataset")
+        if self.dataset is not None and (self.train or self.validation):
+            raise ValueError("--dataset has its own training and validation documents: leave out the others")
+        if self.dataset_path is not None and self.dataset is None:
+            raise ValueError("--dataset-path needs --dataset, which says what the files are")
+        if self.pair_column == self.text_column:
+            raise ValueError(f"pair_column and text_column are both {self.text_column!r}: name two columns")
+        return self
+
+    @property
+    def passes(self) -> int:
+        """``epochs``, or its default."""
+        return self.epochs or EPOCHS["frozen" if self.freeze_first_model else "unfrozen"]
+
+
+def require_training_packages() -> None:
+    """Refuse to start without what the ``train`` extra installs.
+
+    Raises:
+        StrideformerError: a package is missing.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in ("accelerate", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise StrideformerError(f"training needs {', '.join(missing)}: pip install 'strideformer[train]'")

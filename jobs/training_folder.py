@@ -1,0 +1,78 @@
+"""The output folder of training: what may be written where, and what a resumed run must have in common."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from strideformer.errors import StrideformerError
+
+MARKER = "training.json"
+
+
+class TrainingFolder:
+    """OUTPUT while a model is trained: checkpoints and vectors in ``_training``, the model at the end.
+
+    ``training.json`` is written last, so its presence says that the run is finished.
+    """
+
+    def __init__(self, output: str) -> None:
+        self.output = Path(output)
+        self.work = self.output / "_training"
+
+    def begin(self, resume: bool, fingerprint: dict[str, Any]) -> bool:
+        """Make the folder, or find the run that is to go on.
+
+        Args:
+            resume: whether a run may be there.
+            fingerprint: what decides the result.
+
+        Returns:
+            False where the run is finished already.
+
+        Raises:
+            StrideformerError: the folder is there and not to be resumed, or holds a run of another fingerprint.
+        """
+        self.refuse(resume)
+        if (self.output / MARKER).exists():
+            return False
+        file = self.work / "run.json"
+        wanted = json.loads(json.dumps(fingerprint))
+        if file.exists():
+            found = json.loads(file.read_text(encoding="utf-8"))
+            different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+            if different:
+                raise StrideformerError(
+                    f"the run in {self.output} had another {', '.join(different)}: resume it with the same, or choose "
+                    f"another output"
+                )
+            return True
+        self.work.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        partial.rename(file)
+        return True
+
+    def refuse(self, resume: bool) -> None:
+        """Refuse an output that holds something which is not to be resumed: asked before anything is read.
+
+        Raises:
+            StrideformerError: as ``begin``.
+        """
+        if not self.output.exists():
+            return
+        if not resume:
+            hint = ", or go on with --resume" if self.work.exists() else ""
+            raise StrideformerError(f"output {self.output} exists: choose a folder that does not{hint}")
+        if not self.work.exists() and not (self.output / MARKER).exists() and any(self.output.iterdir()):
+            raise StrideformerError(f"output {self.output} holds no run to resume: choose a folder that does not exist")
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Mark the run finished and remove what only it needed."""
+        text = json.dumps(record, indent=2) + "\n"
+        partial = self.output / (MARKER + ".partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.rename(self.output / MARKER)
+        shutil.rmtree(self.work, ignore_errors=True)

@@ -1,0 +1,151 @@
+"""One run of training, whichever loop does it: data, model, training, checkpoint, record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback
+
+from jobs.baselines import measure_scores, tfidf_scores
+from jobs.model_card import model_card
+from jobs.train_settings import TrainSettings
+from jobs.training_data import TrainingData, load_data
+from jobs.training_folder import TrainingFolder
+from jobs.training_setup import Preparation, new_config, new_model, new_options
+from strideformer import Strideformer
+from strideformer.devices import choose_device
+from strideformer.errors import StrideformerError
+from strideformer.training.selection import LOWER_IS_BETTER, choose_metric
+
+# Settings that change nothing of the result, so that a run may be resumed with others.
+IRRELEVANT = {"output", "resume", "report_to", "compare_baselines", "storage_option", "dataset_path"}
+
+# Takes what strideformer.training.trainer.train takes, and gives what that gives.
+Train = Callable[..., Any]
+
+
+def run(settings: TrainSettings, train: Train) -> dict[str, float]:
+    """Train and save a Strideformer.
+
+    Started by ``accelerate launch`` or ``torchrun``, this runs in every process: the first reads, embeds and writes,
+    the others wait for its files.
+
+    Returns:
+        The figures of the best checkpoint on validation.
+    """
+    folder = TrainingFolder(settings.output)
+    is_first = os.environ.get("RANK", "0") == "0"
+    if is_first:
+        folder.refuse(settings.resume)
+    data = load_data(settings, settings.seed)
+    config = new_config(settings, data.encoding)
+    choose_metric(settings.metric, data.encoding.problem_type)
+    model = new_model(config, settings.seed)
+    preparation = Preparation(settings, model, data.encoding)
+    if is_first:
+        print("\n".join(data.lines), flush=True)
+        values = settings.model_dump(exclude=IRRELEVANT)
+        if not folder.begin(settings.resume, {"settings": values, "data": data.fingerprint}):
+            print(f"the run in {settings.output} is finished")
+            return {}
+        training, validation = _documents(preparation, data, folder)
+    _wait_for_everyone()
+    if not is_first:
+        training, validation = _documents(preparation, data, folder)
+    result = train(
+        model,
+        training,
+        validation,
+        preparation.collate,
+        new_options(settings),
+        folder.work,
+        resume=settings.resume,
+        report_to=() if settings.report_to in ("none", "tensorboard") else (settings.report_to,),
+        use_cpu=choose_device(settings.device).type == "cpu",
+        callbacks=_tensorboard(settings, folder),
+        report=lambda row: print(progress_line(row), flush=True),
+    )
+    if is_first:
+        _save(settings, data, model, preparation, folder, result)
+    figures: dict[str, float] = result.figures
+    return figures
+
+
+def _documents(preparation: Preparation, data: TrainingData, folder: TrainingFolder) -> tuple[Any, Any]:
+    return (
+        preparation.documents(data.training, folder.work / "vectors-training.safetensors", "training"),
+        preparation.documents(data.validation, folder.work / "vectors-validation.safetensors", "validation"),
+    )
+
+
+def progress_line(row: dict[str, float]) -> str:
+    """One evaluation, for a person."""
+    figures = ", ".join(f"{name.removeprefix('eval_')} {row[name]:.4f}" for name in row if name.startswith("eval_"))
+    loss = f"training loss {row['train_loss']:.4f}, " if "train_loss" in row else ""
+    return f"epoch {row['epoch']:.4g}, step {row['step']:.0f}: {loss}validation {figures}"
+
+
+def _save(
+    settings: TrainSettings,
+    data: TrainingData,
+    model: Strideformer,
+    preparation: Preparation,
+    folder: TrainingFolder,
+    result: Any,
+) -> None:
+    model.save_pretrained(folder.output, include_first_model=not settings.freeze_first_model)
+    preparation.tokenizer.save_pretrained(folder.output)
+    baselines = compare(settings, data, result.figures) if settings.compare_baselines else {}
+    card = model_card(settings, model.config, data, result.figures, result.logits, baselines)
+    (folder.output / "README.md").write_text(card, encoding="utf-8")
+    # Without paths, which say nothing elsewhere and something of whoever trained it.
+    used = settings.model_dump(exclude={"train", "output", "validation", "dataset_path", "storage_option", "resume"})
+    folder.finish(
+        {
+            "settings": used,
+            "documents": len(data.training),
+            "validation_documents": len(data.validation),
+            "validation": result.figures,
+            "baselines": baselines,
+            "history": result.history,
+        }
+    )
+    line = ", ".join(f"{name} {value:.4f}" for name, value in result.figures.items())
+    print(f"validation: {line}; the checkpoint is in {folder.output}", flush=True)
+
+
+def compare(settings: TrainSettings, data: TrainingData, figures: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Figures of TF-IDF on validation. Nobody should deploy a model that loses to it without being told."""
+    baseline = measure_scores(tfidf_scores(data, settings.seed), data, of_svm=True)
+    metric = choose_metric(settings.metric, data.encoding.problem_type)
+    metric = metric if metric in baseline else choose_metric(None, data.encoding.problem_type)
+    ours, theirs = figures[metric], baseline[metric]
+    loses = ours > theirs if metric in LOWER_IS_BETTER else ours < theirs
+    verdict = (
+        "WARNING: this model loses to TF-IDF with a linear SVM" if loses else "TF-IDF with a linear SVM is no better"
+    )
+    print(f"{verdict}: validation {metric} {ours:.4f}, TF-IDF {theirs:.4f}", flush=True)
+    return {"tfidf": baseline}
+
+
+def _tensorboard(settings: TrainSettings, folder: TrainingFolder) -> list[TrainerCallback]:
+    if settings.report_to != "tensorboard":
+        return []
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise StrideformerError(
+            "--report-to tensorboard needs it installed: pip install 'strideformer[tracking]'"
+        ) from error
+    from transformers.integrations import TensorBoardCallback
+
+    return [TensorBoardCallback(SummaryWriter(log_dir=str(folder.output / "logs")))]
+
+
+def _wait_for_everyone() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()

@@ -1,0 +1,169 @@
+"""From settings and data to what every way of training takes: a new model, documents as tensors, and options."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
+
+from jobs.labelled import LabelledDocuments
+from jobs.labels import LabelEncoding
+from jobs.train_settings import TrainSettings
+from strideformer import ChunkEncoder, Chunker, Strideformer, StrideformerCollator, StrideformerConfig
+from strideformer.checkpoint import resolve_encoder
+from strideformer.devices import choose_device
+from strideformer.encoder import load_tokenizer
+from strideformer.errors import StrideformerError
+from strideformer.pooling import sentence_transformer_pooling
+from strideformer.training.documents import Documents, EmbeddedDocuments, TokenizedDocuments, join
+from strideformer.training.options import TrainingOptions, choose_precision
+
+# Embedding is told of after this many documents.
+DOCUMENTS_BETWEEN_LINES = 50
+# What of the config the job decides, so that --aggregator may not.
+OWN_FIELDS = {
+    *("self", "kwargs", "first_model_config", "first_model_name", "first_model_hash", "freeze_first_model"),
+    *("hidden_size", "max_length", "stride", "max_chunks", "chunk_pooling", "normalize_embeddings"),
+}
+
+
+def new_config(settings: TrainSettings, encoding: LabelEncoding) -> StrideformerConfig:
+    """The config of the model to train.
+
+    Raises:
+        StrideformerError: the encoder is not there, or a field of ``--aggregator`` is unknown or wrong.
+    """
+    known = sorted(set(inspect.signature(StrideformerConfig.__init__).parameters) - OWN_FIELDS)
+    for name in settings.aggregator:
+        if name not in known:
+            raise StrideformerError(f"--aggregator {name}: there is no such field, use one of {', '.join(known)}")
+    folder = resolve_encoder(settings.encoder)
+    pooling, normalize = sentence_transformer_pooling(folder)
+    first_model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return StrideformerConfig.from_two_configs(
+        first_model_config,
+        {
+            **small_aggregator(first_model_config.hidden_size),
+            **settings.aggregator,
+            "freeze_first_model": settings.freeze_first_model,
+            "max_length": settings.max_length,
+            "stride": settings.stride,
+            "max_chunks": settings.max_chunks,
+            "chunk_pooling": pooling,
+            "normalize_embeddings": normalize,
+            "first_model_name": settings.encoder,
+            "problem_type": encoding.problem_type,
+            "num_labels": len(encoding.names),
+            "id2label": dict(enumerate(encoding.names)),
+            "label2id": {name: index for index, name in enumerate(encoding.names)},
+        },
+    )
+
+
+def small_aggregator(hidden_size: int) -> dict[str, int]:
+    """One layer with heads of about 32, the width that BERT-like encoders of 384 have.
+
+    The config's own defaults are those of 0.2.0, 24 layers of 4096, which thousands of documents cannot fill.
+    """
+    heads = next(heads for heads in range(max(1, hidden_size // 32), 0, -1) if hidden_size % heads == 0)
+    return {"num_hidden_layers": 1, "num_attention_heads": heads, "intermediate_size": 2 * hidden_size}
+
+
+def new_model(config: StrideformerConfig, seed: int) -> Strideformer:
+    """A Strideformer with the encoder's weights and a new aggregator, in float32 where it is trained."""
+    torch.manual_seed(seed)
+    model = Strideformer(config)
+    return model if config.freeze_first_model else model.float()
+
+
+def new_options(settings: TrainSettings) -> TrainingOptions:
+    """The options of any way of training."""
+    frozen = settings.freeze_first_model
+    return TrainingOptions(
+        epochs=settings.passes,
+        learning_rate=settings.learning_rate,
+        first_model_learning_rate=settings.first_model_learning_rate,
+        weight_decay=settings.weight_decay,
+        budget=settings.chunk_budget if frozen else settings.token_budget,
+        batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        train_max_chunks=settings.train_max_chunks,
+        seed=settings.seed,
+        metric=settings.metric,
+        early_stopping=settings.early_stopping,
+        checkpoint_steps=settings.checkpoint_steps,
+        precision=choose_precision(settings.precision, choose_device(settings.device), not frozen),
+        gradient_checkpointing=settings.gradient_checkpointing and not frozen,
+    )
+
+
+class Preparation:
+    """Turns labelled documents into what the model trains on: vectors of a frozen encoder, or token ids.
+
+    Args:
+        settings: of the job.
+        model: to be trained.
+        encoding: of the labels.
+    """
+
+    def __init__(self, settings: TrainSettings, model: Strideformer, encoding: LabelEncoding) -> None:
+        self.settings = settings
+        self.encoding = encoding
+        self.model = model
+        self.config = config = model.config
+        self.folder = resolve_encoder(settings.encoder)
+        self.tokenizer = load_tokenizer(self.folder)
+        self.chunker = Chunker(self.tokenizer, config.max_length, config.stride, config.max_chunks)
+        self.collate = StrideformerCollator(self.tokenizer, config.max_chunks)
+        self._encoder: ChunkEncoder | None = None
+
+    def documents(self, labelled: LabelledDocuments, kept: Path | None = None, what: str = "") -> Documents:
+        """Documents as tensors.
+
+        Args:
+            labelled: the documents.
+            kept: file of their vectors, read where it is there and else written, so that a run that is resumed does
+                not embed again.
+            what: they are called in lines of progress.
+        """
+        labels = self.encoding.encode(labelled.labels)
+        if not self.config.freeze_first_model:
+            texts, pairs = labelled.texts()
+            views = self.chunker.views(texts, pairs)
+            takes = "token_type_ids" in inspect.signature(self.model.first_model.forward).parameters
+            return TokenizedDocuments(views, self.chunker.template(pairs is not None), labels, takes)
+        if kept is not None and kept.exists():
+            held = load_file(kept)
+            return EmbeddedDocuments(held["chunk_vectors"], held["chunk_offsets"].numpy(), labels)
+        embedded = self._embed(labelled, what, labels)
+        if kept is not None:
+            partial = kept.with_suffix(".partial")
+            offsets = torch.from_numpy(embedded.chunk_offsets)
+            save_file({"chunk_vectors": embedded.chunk_vectors, "chunk_offsets": offsets}, partial)
+            partial.rename(kept)
+        return embedded
+
+    def _embed(self, labelled: LabelledDocuments, what: str, labels: torch.Tensor) -> EmbeddedDocuments:
+        """In float16, as the classify job rounds vectors."""
+        if self._encoder is None:
+            self._encoder = ChunkEncoder.from_pretrained(
+                self.folder,
+                device=self.settings.device,
+                max_length=self.config.max_length,
+                stride=self.config.stride,
+                max_chunks=self.config.max_chunks,
+            )
+        vectors: list[np.ndarray] = []
+        started = time.monotonic()
+        for start in range(0, len(labelled), DOCUMENTS_BETWEEN_LINES):
+            encoded = self._encoder.encode(*labelled.texts(start, start + DOCUMENTS_BETWEEN_LINES))
+            vectors += [rows.astype(np.float16) for rows in encoded]
+            seconds = time.monotonic() - started
+            print(f"embedded {len(vectors)}/{len(labelled)} {what} documents in {seconds:.0f} s", file=sys.stderr)
+        return join(vectors, labels)

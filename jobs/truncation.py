@@ -1,0 +1,139 @@
+"""The baseline that reads a document's first tokens alone: any sequence classifier of transformers, fine-tuned."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_callback import PrinterCallback
+
+from jobs.labelled import LabelledDocuments
+from jobs.labels import MULTI, SINGLE
+from jobs.train_settings import EPOCHS, TrainSettings
+from jobs.training_data import TrainingData
+from strideformer.checkpoint import resolve_encoder
+from strideformer.config import max_positions
+from strideformer.devices import choose_device
+from strideformer.encoder import load_tokenizer
+from strideformer.errors import StrideformerError
+from strideformer.training.options import choose_precision
+from strideformer.training.selection import LOWER_IS_BETTER, choose_metric, measure
+
+# What an encoder of relative positions reads, where --max-length does not say: it has no limit of its own.
+UNLIMITED = 512
+
+
+def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, output: Path) -> np.ndarray:
+    """Fine-tune ``--encoder`` on the first tokens, save it to ``output``, and score the validation documents.
+
+    The length is ``--max-length``, or else all that the model has positions for.
+
+    Returns:
+        (validation documents, num_labels) float32 logits.
+
+    Raises:
+        StrideformerError: the model has fewer positions than ``--max-length``.
+    """
+    encoding = data.encoding
+    folder = resolve_encoder(settings.encoder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    most = max_positions(config)
+    length = settings.max_length or most or UNLIMITED
+    if most is not None and length > most:
+        raise StrideformerError(
+            f"max_length={length} is more than the {most} positions of the encoder: use at most {most}"
+        )
+    tokenizer = load_tokenizer(folder)
+    set_seed(settings.seed)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        num_labels=len(encoding.names),
+        id2label=dict(enumerate(encoding.names)),
+        label2id={name: index for index, name in enumerate(encoding.names)},
+        problem_type=encoding.problem_type,
+        trust_remote_code=False,
+        dtype=torch.float32,
+    )
+    metric = choose_metric(settings.metric, encoding.problem_type)
+    device = choose_device(settings.device)
+
+    def figures(prediction: Any) -> dict[str, float]:
+        logits, labels = torch.from_numpy(prediction.predictions).float(), torch.from_numpy(prediction.label_ids)
+        return measure(logits, labels, encoding.problem_type)
+
+    precision = choose_precision(settings.precision, device, trains_first_model=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as work:
+        arguments = TrainingArguments(
+            output_dir=work,
+            num_train_epochs=settings.epochs or EPOCHS["unfrozen"],
+            learning_rate=settings.first_model_learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup_steps=0.1,
+            lr_scheduler_type="cosine",
+            per_device_train_batch_size=settings.batch_size,
+            per_device_eval_batch_size=settings.batch_size,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps,
+            bf16=precision == "bf16",
+            fp16=precision == "fp16",
+            eval_strategy="epoch",
+            save_strategy="epoch",
+            logging_strategy="epoch",
+            save_total_limit=1,
+            load_best_model_at_end=True,
+            metric_for_best_model=f"eval_{metric}",
+            greater_is_better=metric not in LOWER_IS_BETTER,
+            seed=settings.seed,
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=device.type == "cpu",
+        )
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=_FirstTokens(data.training, tokenizer, length, data),
+            eval_dataset=_FirstTokens(data.validation, tokenizer, length, data),
+            data_collator=DataCollatorWithPadding(tokenizer),
+            compute_metrics=figures,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        logits = trainer.predict(trainer.eval_dataset).predictions
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    return np.asarray(logits, np.float32)
+
+
+class _FirstTokens(Dataset[dict[str, Any]]):
+    """Documents as one sequence each, tokenised when asked for and cut at the length; of a pair the second is cut."""
+
+    def __init__(self, documents: LabelledDocuments, tokenizer: Any, length: int, data: TrainingData) -> None:
+        self.texts, self.pairs = documents.texts()
+        self.labels = data.encoding.encode(documents.labels)
+        if data.encoding.problem_type not in (SINGLE, MULTI) and self.labels.shape[1] == 1:
+            self.labels = self.labels[:, 0]
+        self.tokenizer = tokenizer
+        self.length = length
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if self.pairs is None:
+            cells = self.tokenizer(self.texts[index], truncation=True, max_length=self.length)
+        else:
+            first, second = self.texts[index], self.pairs[index]
+            cells = self.tokenizer(first, second, truncation="only_second", max_length=self.length)
+        label = self.labels[index]
+        return dict(cells) | {"labels": label.item() if label.dim() == 0 else label.tolist()}

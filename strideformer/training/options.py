@@ -1,0 +1,59 @@
+"""TrainingOptions: how a Strideformer is trained, whichever loop trains it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a Strideformer is trained.
+
+    Attributes:
+        epochs: passes over the training documents.
+        learning_rate: AdamW's peak for the second model, after a linear warm-up; a cosine to zero follows.
+        first_model_learning_rate: the same for the first model, where it is trained. A pretrained encoder wants a rate
+            of 2e-5 to 5e-5 (Devlin et al. 2019, appendix A.3), far below that of new weights.
+        weight_decay: AdamW's, on matrices only.
+        warm_up: share of the steps in which the rate rises.
+        max_grad_norm: gradients are scaled down to this norm.
+        budget: most chunks (of vectors) or padded tokens (of token ids) in one forward pass, on each device; a
+            document that alone has more is a batch of its own.
+        batch_size: most documents in one forward pass, on each device.
+        gradient_accumulation_steps: forward passes to one step of the optimizer.
+        train_max_chunks: in each epoch another random subset of so many chunks stands for a document that has more;
+            None takes all. Validation always sees all.
+        seed: of the order of documents, the choice of chunks and dropout.
+        metric: of ``strideformer.training.selection``, that chooses the best checkpoint; None is the first of the
+            problem type.
+        early_stopping: evaluations without a better metric after which training ends; None never.
+        checkpoint_steps: steps between evaluations, each with a checkpoint; None is once an epoch.
+        precision: ``no``, ``bf16`` or ``fp16`` for forward and backward passes; weights stay in float32.
+        gradient_checkpointing: compute activations again in the backward pass in place of keeping them.
+    """
+
+    epochs: int = 30
+    learning_rate: float = 5e-4
+    first_model_learning_rate: float = 3e-5
+    weight_decay: float = 0.01
+    warm_up: float = 0.1
+    max_grad_norm: float = 1.0
+    budget: int = 2048
+    batch_size: int = 16
+    gradient_accumulation_steps: int = 1
+    train_max_chunks: int | None = None
+    seed: int = 0
+    metric: str | None = None
+    early_stopping: int | None = None
+    checkpoint_steps: int | None = None
+    precision: str = "no"
+    gradient_checkpointing: bool = False
+
+
+def choose_precision(precision: str, device: torch.device, trains_first_model: bool) -> str:
+    """``auto`` is bf16 where the first model is trained on a GPU that has it; the small second model needs none."""
+    if precision != "auto":
+        return precision
+    return "bf16" if trains_first_model and device.type == "cuda" and torch.cuda.is_bf16_supported() else "no"

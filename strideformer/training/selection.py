@@ -1,0 +1,105 @@
+"""The few figures by which the best checkpoint is chosen while a model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_squared_error, r2_score
+from torch import Tensor
+from torch.nn import functional
+
+from strideformer.errors import StrideformerError
+from strideformer.model import Strideformer
+from strideformer.training.batches import Collate, pack
+from strideformer.training.documents import Documents, EpochDataset
+from strideformer.training.options import TrainingOptions
+
+# The first of each is the default.
+METRICS = {
+    "single_label_classification": ("accuracy", "f1_macro", "f1_weighted", "loss"),
+    "multi_label_classification": ("f1_micro", "f1_macro", "accuracy", "loss"),
+    "regression": ("mean_squared_error", "mean_absolute_error", "r2", "loss"),
+}
+LOWER_IS_BETTER = ("loss", "mean_squared_error", "mean_absolute_error")
+
+
+def choose_metric(metric: str | None, problem_type: str) -> str:
+    """The metric of a problem type.
+
+    Raises:
+        StrideformerError: it has no such metric.
+    """
+    known = METRICS[problem_type]
+    if metric is not None and metric not in known:
+        raise StrideformerError(f"metric {metric!r} does not suit {problem_type}: use one of {', '.join(known)}")
+    return metric or known[0]
+
+
+def _plain_loss(logits: Tensor, labels: Tensor, problem_type: str) -> float:
+    """Without class weights, smoothing or focus: those shape what is learnt, this is what was learnt."""
+    if problem_type == "regression":
+        return float(functional.mse_loss(logits.reshape(labels.shape), labels.float()))
+    if problem_type == "single_label_classification":
+        return float(functional.cross_entropy(logits, labels))
+    return float(functional.binary_cross_entropy_with_logits(logits, labels.float()))
+
+
+def measure(logits: Tensor, labels: Tensor, problem_type: str) -> dict[str, float]:
+    """Figures of predictions.
+
+    Args:
+        logits: (documents, num_labels) float32.
+        labels: (documents,) int64 classes, or (documents, num_labels) float32.
+        problem_type: one of transformers' three.
+    """
+    loss = _plain_loss(logits, labels, problem_type)
+    truth = labels.numpy()
+    if problem_type == "regression":
+        values = logits.numpy().reshape(truth.shape)
+        return {
+            "mean_squared_error": float(mean_squared_error(truth, values)),
+            "mean_absolute_error": float(mean_absolute_error(truth, values)),
+            "r2": float(r2_score(truth, values)) if len(truth) > 1 else float("nan"),
+            "loss": loss,
+        }
+    several = problem_type == "multi_label_classification"
+    predicted = (logits > 0).numpy() if several else logits.argmax(dim=1).numpy()
+    averages = ("micro", "macro") if several else ("macro", "weighted")
+    figures = {"accuracy": float(accuracy_score(truth, predicted))}
+    for average in averages:
+        figures[f"f1_{average}"] = float(f1_score(truth, predicted, average=average, zero_division=0))
+    return figures | {"loss": loss}
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: Strideformer,
+    documents: Documents,
+    collate: Collate,
+    options: TrainingOptions,
+    rank: int = 0,
+    world: int = 1,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The logits of one process's share of the documents, all chunks read.
+
+    Returns:
+        (share,) int64 indices of documents and (share, num_labels) float32 logits.
+    """
+    was_training = model.training
+    model.eval()
+    mine = np.arange(len(documents.chunk_counts))[rank::world]
+    dataset = EpochDataset(documents)
+    order = mine[np.argsort(documents.chunk_counts[mine], kind="stable")]  # alike in length, so hardly padded
+    logits = []
+    for batch in pack(order, documents.chunk_counts, documents.chunk_widths, options.budget, len(order)):
+        tensors = collate([dataset[0, document] for document in batch])
+        tensors.pop("labels")
+        with autocast():
+            output = model(**{name: tensor.to(model.device) for name, tensor in tensors.items()})
+        logits.append(output.logits.float().cpu().numpy())
+    model.train(was_training)
+    return order, np.concatenate(logits) if logits else np.empty((0, model.config.num_labels), np.float32)

@@ -1,0 +1,222 @@
+"""Training on the Hugging Face Trainer: several GPUs, mixed precision, checkpoints to resume from, trackers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
+
+from strideformer.model import FIRST_MODEL, Strideformer
+from strideformer.training.batches import Collate, EpochLoader, training_batches
+from strideformer.training.documents import Documents
+from strideformer.training.optimization import new_optimizer, new_schedule
+from strideformer.training.options import TrainingOptions
+from strideformer.training.selection import LOWER_IS_BETTER, choose_metric, measure, predict_logits
+
+# The Trainer writes it last, so a checkpoint folder without it was not finished.
+STATE_FILE = "trainer_state.json"
+
+Report = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training gives, beside the model, which then has the best checkpoint's weights.
+
+    Attributes:
+        figures: on validation, of the best checkpoint.
+        logits: (validation documents, num_labels) float32, of the best checkpoint.
+        history: for each evaluation the epoch, the step, the mean training loss since the one before, and figures.
+    """
+
+    figures: dict[str, float]
+    history: list[dict[str, float]]
+    logits: Tensor = field(compare=False)
+
+
+class StrideformerTrainer(Trainer):
+    """The Trainer with our batches, our evaluation, and checkpoints without the weights of a frozen first model."""
+
+    def __init__(
+        self,
+        model: Strideformer,
+        training: Documents,
+        validation: Documents,
+        collate: Collate,
+        options: TrainingOptions,
+        args: TrainingArguments,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        self.options = options
+        self.validation = validation
+        self.batches: EpochLoader = training_batches(training, collate, options, args.process_index, args.world_size)
+        optimizer = new_optimizer(model, options)
+        steps = options.epochs * len(self.batches) // options.gradient_accumulation_steps
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=collate,
+            train_dataset=self.batches.dataset,
+            eval_dataset=self.batches.dataset,  # never read: `evaluate` is ours
+            optimizers=(optimizer, new_schedule(optimizer, steps, options.warm_up)),
+            callbacks=list(callbacks),
+        )
+
+    def get_train_dataloader(self) -> EpochLoader:
+        """Already one process's share, so Accelerate has nothing to divide."""
+        return self.batches
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Figures on validation, each process predicting a share of the documents."""
+        logits = self.validation_logits()
+        figures = measure(logits, self.validation.labels, self.model.config.problem_type)
+        metrics = {f"eval_{name}": value for name, value in figures.items()}
+        self.log(metrics)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def validation_logits(self) -> Tensor:
+        """(documents, num_labels) float32, on every process."""
+        rank, world = self.args.process_index, self.args.world_size
+        share = predict_logits(
+            self.model,
+            self.validation,
+            self.data_collator,
+            self.options,
+            rank,
+            world,
+            self.compute_loss_context_manager,
+        )
+        shares = gather_object([share]) if world > 1 else [share]
+        logits = np.empty((len(self.validation.chunk_counts), self.model.config.num_labels), np.float32)
+        for documents, rows in shares:
+            logits[documents] = rows
+        return torch.from_numpy(logits)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """0: the Trainer's formula is for one model over one sequence."""
+        return 0
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = self.model.state_dict() if state_dict is None else state_dict
+        frozen = self.model.config.freeze_first_model
+        kept = {name: w.contiguous() for name, w in weights.items() if not (frozen and name.startswith(FIRST_MODEL))}
+        save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """None: a frozen first model is left out on purpose."""
+
+
+def train(
+    model: Strideformer,
+    training: Documents,
+    validation: Documents,
+    collate: Collate,
+    options: TrainingOptions,
+    folder: Path,
+    *,
+    resume: bool = False,
+    report_to: Sequence[str] = (),
+    use_cpu: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
+    report: Report = lambda row: None,
+) -> TrainingResult:
+    """Train in place, keeping the checkpoint that does best on validation.
+
+    Args:
+        model: its first model is trained if its config says so, and then ``training`` holds token ids.
+        folder: for the checkpoints of this run, which nobody else writes to.
+        resume: go on from the last whole checkpoint in it, if there is one; the result is that of a run that was
+            never stopped.
+        report_to: the Trainer's trackers: ``mlflow``, ``wandb``.
+        callbacks: more of them; of TensorBoard or Ray Train, for example.
+        report: called with each row of the history.
+    """
+    metric = choose_metric(options.metric, model.config.problem_type)
+    when = "epoch" if options.checkpoint_steps is None else "steps"
+    args = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=options.epochs,
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
+        max_grad_norm=options.max_grad_norm,
+        bf16=options.precision == "bf16",
+        fp16=options.precision == "fp16",
+        gradient_checkpointing=options.gradient_checkpointing,
+        eval_strategy=when,
+        save_strategy=when,
+        logging_strategy=when,
+        eval_steps=options.checkpoint_steps,
+        save_steps=options.checkpoint_steps or 500,
+        logging_steps=options.checkpoint_steps or 500,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=f"eval_{metric}",
+        greater_is_better=metric not in LOWER_IS_BETTER,
+        seed=options.seed,
+        report_to=list(report_to) or "none",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        use_cpu=use_cpu,
+    )
+    if args.n_gpu > 1:  # DataParallel would cut ragged batches; `accelerate launch` starts a process a GPU
+        args._n_gpu = 1
+    every: list[TrainerCallback] = []
+    if options.early_stopping is not None:
+        every.append(EarlyStoppingCallback(options.early_stopping))
+    every.append(_Reporter(report))
+    trainer = StrideformerTrainer(model, training, validation, collate, options, args, [*every, *callbacks])
+    trainer.remove_callback(PrinterCallback)
+    set_seed(options.seed)
+    last = last_checkpoint(folder) if resume else None
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    logits = trainer.validation_logits()
+    figures = measure(logits, validation.labels, model.config.problem_type)
+    model.eval()
+    return TrainingResult(figures, _history(trainer.state.log_history), logits)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint. Those whose writing was cut off are removed."""
+    whole: list[tuple[int, Path]] = []
+    for checkpoint in folder.glob("checkpoint-*"):
+        try:
+            step = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["global_step"]
+        except (OSError, ValueError, KeyError):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        else:
+            whole.append((int(step), checkpoint))
+    return max(whole)[1] if whole else None
+
+
+class _Reporter(TrainerCallback):
+    """Tells of each evaluation, on one process."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero and (rows := _history(state.log_history)):
+            self.report(rows[-1])
+
+
+def _history(log: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    """The Trainer logs loss and figures of a step apart; here they are one."""
+    by_step: dict[int, dict[str, float]] = {}
+    for entry in log:
+        if "loss" in entry or "eval_loss" in entry:
+            row = by_step.setdefault(int(entry["step"]), {"epoch": entry["epoch"], "step": entry["step"]})
+            row |= {"train_loss" if name == "loss" else name: entry[name] for name in entry if name not in row}
+    return list(by_step.values())

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.labelled import LabelledColumns, LabelledDocuments, describe, read_labelled, split_off
+from jobs.labels import MULTI, REGRESSION, SINGLE, LabelEncoding
+from strideformer.errors import StrideformerError
+
+
+def column(values: list[object], kind: pa.DataType | None = None) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, kind)])
+
+
+def documents(labels: list[object]) -> LabelledDocuments:
+    ids = [str(i) for i in range(len(labels))]
+    return LabelledDocuments(pa.table({"doc_id": ids, "_text": ids, "label": labels}), {})
+
+
+@pytest.mark.parametrize(
+    ("values", "problem_type", "names"),
+    [
+        (["b", "a", "b"], SINGLE, ("a", "b")),
+        ([10, 9, 10], SINGLE, ("9", "10")),
+        ([True, False], SINGLE, ("false", "true")),
+        ([["x"], [], ["y", "x"]], MULTI, ("x", "y")),
+        ([0.5, 2.0], REGRESSION, ("value",)),
+        ([[0.5, 1.0], [2.0, 3.0]], REGRESSION, ("value_0", "value_1")),
+    ],
+)
+def test_the_problem_is_told_from_the_type(values: list[object], problem_type: str, names: tuple[str, ...]) -> None:
+    assert LabelEncoding.of(column(values)) == LabelEncoding(problem_type, names)
+
+
+def test_labels_become_tensors() -> None:
+    single = LabelEncoding.of(column([10, 9, 10]))
+    assert single.encode(column([9, 10])).tolist() == [0, 1]
+    several = LabelEncoding.of(column([["x"], [], ["y", "x"]]))
+    assert several.encode(column([["y"], [], ["x", "y"]])).tolist() == [[0, 1], [0, 0], [1, 1]]
+    assert several.counts(several.encode(column([["y"], [], ["x", "y"]]))) == {"x": 1, "y": 2}
+    regression = LabelEncoding.of(column(["1", "2.5"]), REGRESSION)
+    assert regression.encode(column(["4", "0.5"])).tolist() == [[4.0], [0.5]]
+    assert LabelEncoding.of(column([1, 2, 3]), REGRESSION).problem_type == REGRESSION
+
+
+def test_what_cannot_be_a_label_is_refused() -> None:
+    with pytest.raises(StrideformerError, match="does not suit single-label"):
+        LabelEncoding.of(column([0.5]), SINGLE)
+    with pytest.raises(StrideformerError, match="a label is no number"):
+        LabelEncoding.of(column(["a"]), REGRESSION)
+    with pytest.raises(StrideformerError, match="needs two classes"):
+        LabelEncoding.of(column(["a", "a"]))
+    with pytest.raises(StrideformerError, match=r"lists of \[1, 2\] numbers"):
+        LabelEncoding.of(column([[1.0], [1.0, 2.0]]))
+    with pytest.raises(StrideformerError, match=r"labels that training has not: c \(2 times\)"):
+        LabelEncoding.of(column(["a", "b"])).encode(column(["c", "a", "c"]))
+
+
+def test_documents_without_text_or_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    table = {"text": ["a", None, "c", "d", "e"], "label": ["x", "x", None, " ", "y"]}
+    pq.write_table(pa.table(table), tmp_path / "train.parquet")
+    found = read_labelled([str(tmp_path / "train.parquet")], LabelledColumns(), {})
+    assert found.texts() == (["a", "e"], None)
+    assert found.dropped == {"null_text": 1, "missing_label": 2}
+    lines = describe(LabelEncoding.of(found.labels), found, found)
+    assert lines[0] == "training: 2 documents; 3 left out (2 missing_label, 1 null_text)"
+    assert "  x: 1 in training, 1 in validation" in lines
+    pq.write_table(pa.table({"text": ["a"], "label": pa.array([None], pa.string())}), tmp_path / "none.parquet")
+    with pytest.raises(StrideformerError, match=r"no document of .* has both a text and a label: 1 missing_label"):
+        read_labelled([str(tmp_path / "none.parquet")], LabelledColumns(), {})
+
+
+def test_numbers_lists_and_pairs_are_read_from_json_lines(tmp_path: Path) -> None:
+    rows = [
+        {"claim": "c1", "body": "b1", "topics": ["x", "y"], "score": 1.5, "grade": 3},
+        {"claim": "c2", "body": "b2", "topics": [], "score": None, "grade": -1},
+        {"claim": "c3", "body": "b3", "topics": None, "score": 2.0, "grade": 4},
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    topics = read_labelled([str(file)], LabelledColumns("claim", "topics", "body"), {})
+    assert topics.texts() == (["c1", "c2"], ["b1", "b2"])
+    assert LabelEncoding.of(topics.labels).encode(topics.labels).tolist() == [[1, 1], [0, 0]]
+    scores = read_labelled([str(file)], LabelledColumns("body", "score"), {})
+    assert LabelEncoding.of(scores.labels).encode(scores.labels).tolist() == [[1.5], [2.0]]
+    grades = read_labelled([str(file)], LabelledColumns("body", "grade", missing="-1"), {})
+    assert grades.labels.to_pylist() == [3, 4]
+    assert grades.dropped == {"missing_label": 1}
+
+
+def test_a_share_is_split_off_by_class_and_seed() -> None:
+    labels = ["a"] * 50 + ["b"] * 10 + ["c"]
+    training, validation = split_off(documents(labels), 0.2, 0, SINGLE)
+    counted = [[part.labels.to_pylist().count(label) for label in "abc"] for part in (training, validation)]
+    assert counted == [[40, 8, 1], [10, 2, 0]]
+    ids = validation.table.column("doc_id").to_pylist()
+    assert ids == split_off(documents(labels), 0.2, 0, SINGLE)[1].table.column("doc_id").to_pylist()
+    assert ids != split_off(documents(labels), 0.2, 1, SINGLE)[1].table.column("doc_id").to_pylist()
+    assert set(ids).isdisjoint(training.table.column("doc_id").to_pylist())
+    values = np.random.default_rng(0).normal(size=30).tolist()
+    assert len(split_off(documents(values), 0.1, 0, REGRESSION)[1]) == 3
+    with pytest.raises(StrideformerError, match="leaves nothing"):
+        split_off(documents(["a", "b"]), 0.1, 0, SINGLE)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from jobs import train_loop
+from strideformer.errors import StrideformerError
+from strideformer.training import TrainingOptions
+from strideformer.training.trainer import train
+from tests.strideformer.training.separable import COLLATE, new_model, separable
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_the_plain_loop_takes_the_steps_of_the_trainer(tmp_path: Path, accumulation: int) -> None:
+    options = TrainingOptions(
+        epochs=3, budget=64, learning_rate=3e-3, gradient_accumulation_steps=accumulation, train_max_chunks=5, seed=2
+    )
+    results, models = [], []
+    for way in (train, train_loop.train):
+        models.append(new_model())
+        data: tuple[Any, ...] = (separable(100, 1), separable(40, 2), COLLATE, options, tmp_path)
+        results.append(way(models[-1], *data, use_cpu=True))
+    rows = list(zip(results[0].history, results[1].history, strict=True))
+    assert len(rows) == 3
+    for ours, theirs in rows:
+        assert ours["step"] == theirs["step"]
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-4)
+        assert ours["eval_loss"] == pytest.approx(theirs["eval_loss"], abs=1e-4)
+    assert results[0].figures == pytest.approx(results[1].figures, abs=1e-4)
+    for name, weight in models[0].state_dict().items():
+        torch.testing.assert_close(weight, models[1].state_dict()[name], rtol=0, atol=1e-5)
+
+
+def test_what_the_plain_loop_cannot_do_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StrideformerError, match="writes no checkpoints"):
+        train_loop.train(
+            new_model(), separable(5, 1), separable(5, 2), COLLATE, TrainingOptions(), tmp_path, resume=True
+        )
