@@ -98,3 +98,13 @@ def test_receipts_add_up() -> None:
     total = add_up([one, two])
     assert (total.documents, total.labelled, total.quarantined, total.truncated) == (5, 4, 1, 1)
     assert (total.label_counts, total.reasons) == ({"a": 3, "b": 1}, {"null_text": 1})
+
+
+def test_a_file_quarantined_whole_is_a_row_without_number_and_is_counted(tmp_path: Path) -> None:
+    table = block([None, "wrong_schema", "null_text"])
+    table = table.set_column(table.column_names.index("row"), "row", pa.array([0, None, 2], pa.int64()))
+    receipt = Receipt.from_json(commit(tmp_path)(table).column("receipt")[0].as_py())
+    assert (receipt.documents, receipt.quarantined, receipt.files_quarantined) == (3, 2, 1)
+    assert add_up([receipt, receipt]).files_quarantined == 2
+    rows = pq.read_table(tmp_path / "_quarantine" / part_name(3)).to_pylist()
+    assert [row["row"] for row in rows] == [None, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -148,6 +149,61 @@ def test_logits_that_are_not_finite_are_never_a_label(source: ModelSource) -> No
         vectors.set_column(vectors.column_names.index("_chunk_vectors"), "_chunk_vectors", broken)
     )
     assert table.column("quarantine_reason").to_pylist() == [None, "not_finite", None]
+
+
+def fail_aggregation(model: Any, chunks: int, error: Exception) -> None:
+    """Make the second model fail on documents of so many chunks and more."""
+    original = type(model).aggregate
+
+    def aggregate(vectors: torch.Tensor, counts: torch.Tensor) -> object:
+        if int(counts.max()) >= chunks:
+            raise error
+        return original(model, vectors, counts)
+
+    model.aggregate = aggregate
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ValueError("this one is poison"), "aggregation_failed"), (torch.OutOfMemoryError("full"), "out_of_memory")],
+)
+def test_a_document_that_the_aggregator_fails_on_is_set_aside_alone(
+    source: ModelSource, error: Exception, reason: str
+) -> None:
+    chunked = Chunk(source, CHUNKING)(documents(["court law", "privacy " * 60, "tax", None, "union"]))
+    stage = EncodeAndAggregate(source, OPTIONS)
+    expected = stage(chunked)
+    fail_aggregation(stage.aggregate.aggregator.model, 5, error)
+    table = stage(chunked)
+    assert table.column("quarantine_reason").to_pylist() == [None, reason, None, "null_text", None]
+    keep = pa.array([True, False, True, False, True])
+    assert table.filter(keep).column("label").equals(expected.filter(keep).column("label"))
+
+
+def test_a_fault_of_the_aggregator_s_own_stops_the_job(source: ModelSource) -> None:
+    stage = EncodeAndAggregate(source, OPTIONS)
+    chunked = Chunk(source, CHUNKING)(documents(["court", "law", None]))
+    fail_aggregation(stage.aggregate.aggregator.model, 1, RuntimeError("broken model"))
+    with pytest.raises(StrideformerError, match="every document of a shard failed in the aggregator.*broken model"):
+        stage(chunked)
+    fail_aggregation(stage.aggregate.aggregator.model, 1, RuntimeError("CUDA error: device-side assert"))
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        stage(chunked)
+
+
+def test_a_document_too_large_for_the_device_is_set_aside_alone(source: ModelSource) -> None:
+    chunked = Chunk(source, CHUNKING)(documents(["law", "privacy " * 60, "tax"]))
+    stage = EncodeAndAggregate(source, OPTIONS)
+
+    def full(module: object, arguments: object, keywords: dict[str, torch.Tensor]) -> None:
+        if keywords["input_ids"].shape[1] == CHUNKING.max_length:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = stage.encode.encoder.first_model.register_forward_pre_hook(full, with_kwargs=True)
+    table = stage(chunked)
+    hook.remove()
+    assert table.column("quarantine_reason").to_pylist() == [None, "out_of_memory", None]
+    assert "does not fit the device's memory" in table.column("quarantine_detail")[1].as_py()
 
 
 def test_bisect_finds_every_failing_row_and_runs_all_others() -> None:
