@@ -76,7 +76,9 @@ class Proxy:
         if fault in ERRORS:
             status, words, code = ERRORS[fault]
             content = f"<Error><Code>{code}</Code><Message>{words}</Message></Error>".encode()
-            lines = f"HTTP/1.1 {status} {words}\r\nContent-Type: application/xml\r\nContent-Length: {len(content)}\r\n\r\n"
+            lines = (
+                f"HTTP/1.1 {status} {words}\r\nContent-Type: application/xml\r\nContent-Length: {len(content)}\r\n\r\n"
+            )
             writer.write(lines.encode() + (b"" if method == b"HEAD" else content))
             await writer.drain()
             return True
