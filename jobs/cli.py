@@ -82,26 +82,28 @@ def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arg
 
     SIGTERM stops a job as Ctrl-C does: what it holds is released, and what is committed stays.
     """
+    terminated = threading.Event()
     try:
         settings = parse(name, kind, arguments)
-        with stopped_by_sigterm():
+        with stopped_by_sigterm(terminated):
             run(settings)
     except StrideformerError as error:
         print(f"strideformer {name}: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
-    except KeyboardInterrupt as stop:
-        how = str(stop) or "interrupted"
+    except KeyboardInterrupt:  # without words of its own: Ray raises it anew
+        how = "stopped by SIGTERM" if terminated.is_set() else "interrupted"
         print(f"strideformer {name}: {how}; the same command with --resume goes on", file=sys.stderr)
         return 1
     return 0
 
 
 @contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM raise KeyboardInterrupt in the main thread, as Ctrl-C does, instead of ending the process."""
+def stopped_by_sigterm(terminated: threading.Event) -> Iterator[None]:
+    """Have SIGTERM set the event and raise KeyboardInterrupt in the main thread, as Ctrl-C does."""
 
     def stop(_signal: int, _frame: types.FrameType | None) -> None:
-        raise KeyboardInterrupt("stopped by SIGTERM")
+        terminated.set()
+        raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import threading
 import time
@@ -34,6 +35,8 @@ from strideformer.errors import StrideformerError
 if TYPE_CHECKING:
     from ray.data import Dataset
 
+# What Ray Data appends to the words of an exception in a task.
+RAY_ADVICE = re.compile(r"\n?Failed to .* after \d+/\d+ attempts")
 RESUME = "the same command with --resume goes on"
 
 
@@ -212,11 +215,13 @@ def job_id(fingerprint: dict[str, Any]) -> str:
 def first_line(error: BaseException) -> str:
     """What went wrong, without Ray's traceback of the worker: the last line of the deepest cause that has words."""
     words = type(error).__name__
-    if "local disk's utilization is over capacity" in str(error):  # ray.exceptions.OutOfDiskError, maybe as text
-        return "a node's object store and the disk that Ray spills it to are full: free space there"
     cause: BaseException | None = error
     while cause is not None:
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        own = RAY_ADVICE.split(str(cause), maxsplit=1)[0]
+        lines = [line.strip() for line in own.splitlines() if line.strip()]
         words = lines[-1][:300] if lines else words
         cause = getattr(cause, "cause", None) or cause.__cause__
+    # The first is ray.exceptions.OutOfDiskError, the second what Ray's own files met; ours name the place.
+    if "local disk's utilization is over capacity" in words or "[Errno 28]" in words:
+        return "the disk that Ray works on and spills its objects to is full on a node: free space there"
     return words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ def is_exclusive(url: str, options: Mapping[str, str]) -> bool:
     return scheme_of(url) == "file" or (scheme_of(url) in S3_SCHEMES and _NATIVE_ONLY.isdisjoint(options))
 
 
-def create_if_absent(url: str, options: Mapping[str, str], content: bytes, temporary_folder: str) -> bool:
+def create_if_absent(url: str, options: Mapping[str, str], content: Callable[[], bytes], temporary_folder: str) -> bool:
     """Publish a whole small file unless there is one of that name.
 
     S3 gets a PUT with ``If-None-Match: *``, a local disk a hard link to a finished temporary file. Other storages
@@ -33,7 +33,7 @@ def create_if_absent(url: str, options: Mapping[str, str], content: bytes, tempo
     Args:
         url: The file.
         options: Storage options.
-        content: What is in it.
+        content: Makes what is in it, at the moment of each attempt: opening a filesystem may take seconds.
         temporary_folder: URL, on the same filesystem.
 
     Returns:
@@ -46,13 +46,13 @@ def create_if_absent(url: str, options: Mapping[str, str], content: bytes, tempo
         filesystem, path = resolve(url, options)
         if exists(filesystem, path):
             return False
-        write_atomically(filesystem, path, pa.py_buffer(content), resolve(temporary_folder, options)[1])
+        write_atomically(filesystem, path, pa.py_buffer(content()), resolve(temporary_folder, options)[1])
         return True
     filesystem, path = resolve(url, {**options, "backend": "s3fs"})
 
     def put() -> bool:
         try:
-            filesystem.handler.fs.pipe_file(path, content, mode="create")
+            filesystem.handler.fs.pipe_file(path, content(), mode="create")
         except OSError as error:  # s3fs has no exception of its own for these; botocore's is behind it
             answer = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
             if answer in ("PreconditionFailed", "ConditionalRequestConflict"):
@@ -63,12 +63,12 @@ def create_if_absent(url: str, options: Mapping[str, str], content: bytes, tempo
     return with_retries(put, url)
 
 
-def _link(path: Path, temporary_folder: Path, content: bytes) -> bool:
+def _link(path: Path, temporary_folder: Path, content: Callable[[], bytes]) -> bool:
     temporary_folder.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_folder / f"{posixpath.basename(path)}.{uuid.uuid4().hex}"
     try:
-        temporary.write_bytes(content)
+        temporary.write_bytes(content())
         os.link(temporary, path)
     except FileExistsError:
         return False

@@ -30,7 +30,7 @@ from typing import Self
 import pyarrow as pa
 
 from jobs.corpus.exclusive import create_if_absent, is_exclusive
-from jobs.corpus.storage import delete, join, read_bytes, write_atomically
+from jobs.corpus.storage import delete, exists, join, read_bytes, write_atomically
 from jobs.corpus.storage_errors import storage_error
 from jobs.output.commit import TEMPORARY_FOLDER
 from jobs.output.record import OutputFolder
@@ -154,20 +154,25 @@ class Lease:
                 seen = found
                 time.sleep(LOOK_SECONDS)
                 continue
-            if self._write_anew(is_there=found is not None):
+            # A file that cannot be understood is nobody's lease, but stands in the way of ours.
+            if self._write_anew(is_there=found is not None or exists(*self.folder.at(LEASE_FILE))):
                 return
 
     def _write_anew(self, is_there: bool) -> bool:
         if is_there:
             delete(*self.folder.at(LEASE_FILE))
-        self.owner = replace(self.owner, expires=time.time() + LEASE_SECONDS)
         options = self.folder.options
-        created = create_if_absent(self.url, options, self.owner.to_json(), join(self.folder.url, TEMPORARY_FOLDER))
+        created = create_if_absent(self.url, options, self._extended, join(self.folder.url, TEMPORARY_FOLDER))
         if created and not is_there and is_exclusive(self.folder.url, options):
             return True
         time.sleep(SETTLE_SECONDS)
         found = self.holder()
         return found is not None and found.id == self.owner.id
+
+    def _extended(self) -> bytes:
+        """The lease as it is written now, good for its whole time from now on."""
+        self.owner = replace(self.owner, expires=time.time() + LEASE_SECONDS)
+        return self.owner.to_json()
 
     def _keep(self) -> None:
         while not self._stopped.wait(RENEWAL_SECONDS):
@@ -184,10 +189,9 @@ class Lease:
                     return
                 if self._stopped.is_set():
                     return
-                self.owner = replace(self.owner, expires=time.time() + LEASE_SECONDS)
                 filesystem, path = self.folder.at(LEASE_FILE)
                 temporary = self.folder.at(TEMPORARY_FOLDER)[1]
-                write_atomically(filesystem, path, pa.py_buffer(self.owner.to_json()), temporary_folder=temporary)
+                write_atomically(filesystem, path, pa.py_buffer(self._extended()), temporary_folder=temporary)
             except Exception as error:
                 _log.warning("%s: the lease could not be renewed: %s", self.folder.url, error)
 

@@ -168,7 +168,7 @@ def spill_full(run: Round) -> None:
         driver = run.start()
         run.wait_for_parts(driver, 1)
         hog = Hog(run.cluster.address, folder, run.stage.folder / "logs" / f"hog-{run.number}.log")
-        run.expect(driver, 1, "disk that Ray spills it to are full")
+        run.expect(driver, 1, "spills its objects to is full on a node")
         run.midway()
         hog.stop()
         run.finish()

@@ -66,6 +66,7 @@ def _run(arguments: list[str], environment: dict[str, str], log: Path) -> None:
     code = 70
     try:
         end_with_parent()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         os.setpgid(0, 0)
         os.environ.update(environment)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -73,6 +74,7 @@ def _run(arguments: list[str], environment: dict[str, str], log: Path) -> None:
         os.dup2(descriptor, 2)
         classify.EncodeAndAggregate = SlowEncodeAndAggregate
         flow.Chunk = SlowChunk
+        classify.encoder_options = lambda *_arguments: None  # its type would bring torch into the stand-in's actors
         code = cli.main(["classify", *arguments])
         atexit._run_exitfuncs()
     except BaseException:

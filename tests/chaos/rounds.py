@@ -40,6 +40,7 @@ class Round:
     cluster: Cluster
     drivers: list[Driver] = field(default_factory=list)
     account: Account = field(default_factory=Account)
+    finished: bool = False
 
     @property
     def name(self) -> str:
@@ -88,7 +89,7 @@ class Round:
             self.fault(f"exit code {found} and not {code}: {driver.said()[-600:]}")
         elif words not in driver.said():
             self.fault(f"does not say {words!r}: {driver.said()[-600:]}")
-        if "Traceback (most recent call last)" in driver.said() and code in (1, 2):
+        if "\nTraceback (most recent call last)" in driver.said() and code in (1, 2):  # of its own, not a worker's
             self.fault(f"a traceback: {driver.log}")
 
     def midway(self) -> None:
@@ -98,7 +99,10 @@ class Round:
         self.account.doubled += account.doubled
 
     def finish(self) -> None:
-        """Resume until the job is done, and account for it."""
+        """Resume until the job is done, and account for it; once, where an action has done so itself."""
+        if self.finished:
+            return
+        self.finished = True
         for _ in range(MOST_RESUMES):
             if self.drivers[-1].poll() == 0:
                 break

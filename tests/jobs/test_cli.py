@@ -95,3 +95,22 @@ def test_help_and_unknown_jobs_answer_fast_and_clearly() -> None:
 def test_the_table_in_the_readme_is_the_settings_model() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert settings_table(ClassifySettings) in readme, "run python -m jobs.settings_table and paste its output"
+
+
+@pytest.mark.parametrize(("number", "words"), [("SIGTERM", "stopped by SIGTERM"), ("SIGINT", "interrupted")])
+def test_a_signal_stops_a_job_with_a_sentence(number: str, words: str) -> None:
+    program = (
+        "import signal, sys\n"
+        "from jobs import cli\n"
+        "from jobs.settings import ClassifySettings\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def run(settings):\n"
+        "    try:\n"
+        f"        signal.raise_signal(signal.{number})\n"
+        "    finally:\n"
+        "        print('released')\n"
+        "sys.exit(cli.run_command('classify', ClassifySettings, run, ['in', 'out', '--model', 'm']))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (1, "released\n")
+    assert result.stderr == f"strideformer classify: {words}; the same command with --resume goes on\n"
