@@ -80,7 +80,7 @@ class Aggregate:
 
         bisect(0, documents.num_rows, work, failed)
         refuse_common_fault(failures, int(np.count_nonzero(np.diff(chunk_offsets))), "aggregator")
-        finite: np.ndarray = np.isfinite(logits).all(axis=1)
+        finite = np.asarray(np.isfinite(logits).all(axis=1))
         unmarked = documents.column(REASON).is_null().to_numpy()
         for row in np.flatnonzero(unmarked & ~finite).tolist():
             failures.setdefault(row, ("not_finite", "the model's logits for this document are NaN or infinite"))

@@ -178,7 +178,7 @@ def test_a_fault_of_the_aggregator_s_own_stops_the_job(source: ModelSource) -> N
     stage = EncodeAndAggregate(source, OPTIONS)
     chunked = Chunk(source, CHUNKING)(documents(["court", "law", None]))
     fail_aggregation(stage.aggregate.aggregator.model, 1, RuntimeError("broken model"))
-    with pytest.raises(StrideformerError, match="every document of a shard failed in the aggregator.*broken model"):
+    with pytest.raises(StrideformerError, match=r"every document of a shard failed in the aggregator.*broken model"):
         stage(chunked)
     fail_aggregation(stage.aggregate.aggregator.model, 1, RuntimeError("CUDA error: device-side assert"))
     with pytest.raises(RuntimeError, match="device-side assert"):
