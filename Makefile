@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 OUTPUT := demo-output
+MINUTES := 5
 # Nothing here may reach for a model hub.
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-heavy fuzz lint format bench clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +42,12 @@ demo: $(VENV)/ready-demo  ## label 40 real documents with the embedded model
 
 test: $(VENV)/ready-test  ## run the tests
 	@$(BIN)/python -m pytest
+
+test-heavy: $(VENV)/ready-test  ## bad input at full size: 1 GB lines, 100,000 files (needs 2 GB of disk)
+	@$(BIN)/python -m pytest tests/heavy -s --timeout 1800
+
+fuzz: $(VENV)/ready-test  ## any bytes as input for MINUTES minutes
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 lint: $(VENV)/ready-lint  ## check format, style and types
 	@$(BIN)/ruff format --check .

@@ -100,38 +100,50 @@ def read_piece(piece: Piece, columns: InputColumns, kept: pa.Schema, options: Ma
         return jsonl.read_rows(data, piece.num_rows, columns, kept)
     with decompressed(piece, options) as (stream, _):
         header = delimited.header_of(_sample(stream, delimiter, piece.source), delimiter, piece.source)
+    try:
+        require_columns(pa.schema([(name, pa.string()) for name in header]), columns.names, piece.source)
+    except FileRefusedError as error:  # it had them when it was planned
+        raise FileRefusedError(FILE_CHANGED, str(error)) from error
     return delimited.read_rows(data, piece.num_rows, header, columns, delimiter)
 
 
 def _sample(stream: Any, delimiter: str | None, source: str) -> bytes:
     """The first whole records of a file, at least one if there is one of less than the largest size."""
+    if delimiter is None:
+        return _sample_of_lines(stream)
     sample = bytes(stream.read(_SAMPLE_BYTES))
     while True:
         _, _, consumed = record_bounds(sample, delimiter, is_last=False)
-        if consumed:
-            return sample[:consumed].removeprefix(BYTE_ORDER_MARK)
-        more = bytes(stream.read(max(_SAMPLE_BYTES, min(len(sample), LARGEST_RECORD))))
-        if not more:
-            return sample.removeprefix(BYTE_ORDER_MARK)
-        if len(sample) > LARGEST_RECORD:
-            if delimiter is not None:
-                raise FileRefusedError(
-                    RECORD_TOO_LARGE,
-                    f"{source} begins with a record of more than {LARGEST_RECORD >> 20} MiB: look for a quote that is"
-                    " not closed",
-                )
-            sample, more = b"", _after_newline(stream, more)
+        more = b"" if consumed else bytes(stream.read(max(_SAMPLE_BYTES, min(len(sample), LARGEST_RECORD))))
+        if consumed or not more:
+            return sample[: consumed or None].removeprefix(BYTE_ORDER_MARK)
         sample += more
+        if len(sample) > LARGEST_RECORD:
+            raise FileRefusedError(
+                RECORD_TOO_LARGE,
+                f"{source} begins with a record of more than {LARGEST_RECORD >> 20} MiB: look for a quote that is"
+                " not closed",
+            )
 
 
-def _after_newline(stream: Any, block: bytes) -> bytes:
-    """What a stream holds after the line that ``block`` is in the middle of."""
-    while block:
+def _sample_of_lines(stream: Any) -> bytes:
+    """Lines that are too large are passed over, and never held whole."""
+    blocks, size, too_large = [], 0, False
+    while block := bytes(stream.read(_SAMPLE_BYTES)):
         newline = block.find(b"\n")
         if newline >= 0:
-            return block[newline + 1 :]
-        block = bytes(stream.read(BLOCK_BYTES))
-    return b""
+            # all whole lines of this block, after the one that began before it
+            blocks.append(block[newline + 1 if too_large else 0 : block.rfind(b"\n") + 1])
+            sample = b"".join(blocks).removeprefix(BYTE_ORDER_MARK)
+            if sample.strip():
+                return sample
+            blocks, size, too_large = [block[block.rfind(b"\n") + 1 :]], 0, False
+        elif not too_large:
+            blocks.append(block)
+        size += len(block)
+        if size > LARGEST_RECORD:
+            blocks, too_large = [], True
+    return b"".join(blocks).removeprefix(BYTE_ORDER_MARK)
 
 
 def _read_range(piece: Piece, options: Mapping[str, str]) -> bytes:

@@ -27,7 +27,7 @@ def schema_of(sample: bytes, source: str) -> pa.Schema:
     try:
         options = pa.json.ReadOptions(use_threads=False, block_size=max(len(sample), 1))
         inferred = pa.json.read_json(pa.BufferReader(sample), read_options=options).schema
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, UnicodeDecodeError):  # the second is of a name that is no UTF-8
         inferred = _schema_of_objects(sample)
     if not len(inferred):
         raise FileRefusedError(UNREADABLE_FILE, f"{source} has no line that is a JSON object: it is no JSON Lines file")
@@ -59,7 +59,7 @@ def read_rows(data: bytes, num_rows: int, columns: InputColumns, kept: pa.Schema
     """The rows of a run of lines; exactly ``num_rows`` of them, whatever is in the lines."""
     try:
         table = _parse(data, columns, kept)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+    except (pa.ArrowException, UnicodeDecodeError):
         return _read_line_by_line(data, columns, kept)
     return RawRows(table) if table.num_rows == num_rows else _read_line_by_line(data, columns, kept)
 
