@@ -22,6 +22,9 @@ from jobs.stages.encode import EncoderOptions
 # Ray retries for ever by default; a task or actor that dies this often is not unlucky.
 TASK_RETRIES = 3
 ACTOR_RESTARTS = 3
+# While a node that died is not yet known to be dead, its actors' tasks fail and are sent again every second or so:
+# three were used up before Ray restarted the actor elsewhere. A task that kills its actor is bounded by the restarts.
+ACTOR_TASK_RETRIES = 100
 
 # A stage is handed whole shards.
 WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
@@ -71,7 +74,7 @@ def encoders(resources: Resources, shards: Sequence[int]) -> dict[str, Any]:
         "num_cpus": resources.encoder_cpus,
         "num_gpus": resources.encoder_gpus or None,
         "max_restarts": ACTOR_RESTARTS,
-        "max_task_retries": ACTOR_RESTARTS,
+        "max_task_retries": ACTOR_TASK_RETRIES,
     }
 
 
