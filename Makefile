@@ -10,7 +10,7 @@ MINUTES := 5
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-heavy fuzz lint format bench clean
+.PHONY: help demo test test-heavy fuzz chaos lint format bench clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,9 @@ format: $(VENV)/ready-lint  ## apply format and safe fixes
 
 bench: $(VENV)/ready-test  ## measure the encoder against sentence-transformers
 	@$(BIN)/python -m tests.benchmarks.encoder
+
+chaos: $(VENV)/ready-test  ## kill, cut off and starve jobs, 60 rounds, and count every document
+	@$(BIN)/python -m tests.chaos
 
 clean:  ## remove everything that make created
 	rm -rf $(VENV) $(OUTPUT) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # Ray's own default is to retry for ever. `jobs.guard` gives up sooner, with a better reason; this is the backstop.
 TASK_RETRIES = 2 * MOST_ATTEMPTS
+# While a node that died is not yet known to be dead, its actors' tasks fail and are sent again every second or so:
+# three were used up before Ray restarted the actor elsewhere.
+ACTOR_TASK_RETRIES = 100
 
 # A stage is handed whole shards.
 WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
@@ -89,7 +92,7 @@ def encoders(resources: Resources, shards: Sequence[int]) -> dict[str, Any]:
         # One actor may meet many documents that kill it, and many nodes that go; `jobs.guard` bounds the attempts
         # at each shard, and at starting.
         "max_restarts": -1,
-        "max_task_retries": TASK_RETRIES,
+        "max_task_retries": ACTOR_TASK_RETRIES,
     }
 
 

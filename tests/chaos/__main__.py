@@ -77,7 +77,7 @@ def _run(folder: Path, arguments: argparse.Namespace) -> bool:
     try:
         model, ids = _make_input(folder, bucket)
         cluster = Cluster(folder / "ray", bucket.environment)
-        stage = Stage(folder, cluster, bucket, model, ids, f"s3://chaos/{'corpus'}/")
+        stage = Stage(folder, cluster, bucket, model, ids, "s3://chaos/corpus/")
         print(f"{len(ids)} documents; storage and cluster are up after {time.monotonic() - begun:.0f} s", flush=True)
         for number in range(arguments.rounds):
             if arguments.minutes is not None and time.monotonic() - begun > 60 * arguments.minutes:

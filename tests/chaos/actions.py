@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from tests.chaos.cluster import Cluster
+from tests.chaos.drivers import Driver
 from tests.chaos.hog import Hog
 from tests.chaos.processes import kill
 from tests.chaos.rounds import SHARDS, Round
@@ -45,16 +46,17 @@ def _stop(run: Round, number: signal.Signals, words: str) -> None:
 
 
 def encoder_killed(run: Round) -> None:
-    _kill_a_worker(run, "EncodeAndAggregate")
+    driver = run.start()
+    run.wait_for_parts(driver, run.random.randrange(1, SHARDS - 12))
+    _kill_a_worker(run, driver, "EncodeAndAggregate")
 
 
 def tokeniser_killed(run: Round) -> None:
-    _kill_a_worker(run, "Chunk")
+    """Tokenising runs ahead of encoding: it is looked for from the start."""
+    _kill_a_worker(run, run.start(), "Chunk")
 
 
-def _kill_a_worker(run: Round, title: str) -> None:
-    driver = run.start()
-    run.wait_for_parts(driver, run.random.randrange(1, SHARDS - 12))
+def _kill_a_worker(run: Round, driver: Driver, title: str) -> None:
     victims: list[int] = []
     while driver.poll() is None and not victims:
         victims = run.cluster.tasks([title])
@@ -165,9 +167,10 @@ def spill_full(run: Round) -> None:
     run.cluster = Cluster(folder / "ray", run.stage.bucket.environment, nodes=1, cpus=4)
     hog = None
     try:
+        hog = Hog(run.cluster.address, folder, run.stage.folder / "logs" / f"hog-{run.number}.log")
         driver = run.start()
         run.wait_for_parts(driver, 1)
-        hog = Hog(run.cluster.address, folder, run.stage.folder / "logs" / f"hog-{run.number}.log")
+        hog.fill_the_disk()
         run.expect(driver, 1, "spills its objects to is full on a node")
         run.midway()
         hog.stop()

@@ -17,7 +17,7 @@ from jobs.stages.columns import read_views, with_columns
 from tests.tiny import LABELS
 
 ENCODE_SECONDS = 0.2
-CHUNK_SECONDS = 0.05
+CHUNK_SECONDS = 0.2
 INTERNAL = ("_token_ids", "_chunk_starts", "_chunk_lengths", "_first_ids")
 
 
