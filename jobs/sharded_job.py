@@ -35,8 +35,9 @@ from strideformer.errors import StrideformerError
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-# What Ray Data appends to the words of an exception in a task.
-RAY_ADVICE = re.compile(r"\n?Failed to .* after \d+/\d+ attempts")
+CHAINED = "The above exception was the direct cause of the following exception:"
+RAY_WRAPPER = "ray.exceptions.UserCodeException: "
+OUR_ERRORS = re.compile(r"^strideformer\.errors\.\w+: ")
 RESUME = "the same command with --resume goes on"
 
 
@@ -213,15 +214,27 @@ def job_id(fingerprint: dict[str, Any]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, without Ray's traceback of the worker: the last line of the deepest cause that has words."""
+    """What went wrong, without Ray's words around it: one line.
+
+    Ray Data raises an exception of its own for one in a task, and the task's own only survives in the text of the
+    worker's traceback, before it. Elsewhere it is the last line of the deepest cause that has words.
+    """
     words = type(error).__name__
     cause: BaseException | None = error
     while cause is not None:
-        own = RAY_ADVICE.split(str(cause), maxsplit=1)[0]
-        lines = [line.strip() for line in own.splitlines() if line.strip()]
-        words = lines[-1][:300] if lines else words
+        text = str(cause)
+        before, found, _ = text.rpartition(CHAINED)
+        if found and RAY_WRAPPER in text[len(before) :]:
+            words = OUR_ERRORS.sub("", _last_line(before))
+            break
+        words = _last_line(text) or words
         cause = getattr(cause, "cause", None) or cause.__cause__
     # The first is ray.exceptions.OutOfDiskError, the second what Ray's own files met; ours name the place.
     if "local disk's utilization is over capacity" in words or "[Errno 28]" in words:
         return "the disk that Ray works on and spills its objects to is full on a node: free space there"
     return words
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""

@@ -127,13 +127,13 @@ class Lease:
                 delete(*self.folder.at(LEASE_FILE))
 
     def holder(self) -> Owner | None:
-        """Whose the lease is now; None if nobody's, or if the file cannot be understood."""
+        """Whose the lease is now; None if nobody's. A file that cannot be understood is one that has expired."""
         try:
             return Owner.from_json(read_bytes(*self.folder.at(LEASE_FILE)))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            return None
+            return Owner("", "unknown", 0, "", 0.0)
 
     def _take(self) -> None:
         seen: Owner | None = None

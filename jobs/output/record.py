@@ -74,9 +74,10 @@ class OutputFolder:
         names = self.names()
         own = [name for name in names if name in OWN_NAMES or PART.fullmatch(name)]
         for name in sorted(own, key=lambda name: name != "_SUCCESS"):
-            if name == "_strideformer":
-                for inner in self.names(name) - {"lease.json"}:
-                    delete(*self.at(name, inner))
+            records = self.names(name) if name == "_strideformer" else set()
+            if "lease.json" in records:
+                for record in records - {"lease.json"}:
+                    delete(*self.at(name, record))
             else:
                 delete(*self.at(name))
 

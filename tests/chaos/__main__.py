@@ -13,6 +13,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -44,6 +45,8 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
     os.environ["HOME"] = str(folder)
     failed = True
+    for number in (signal.SIGINT, signal.SIGTERM):  # so that the cluster and the server are ended, too
+        signal.signal(number, signal.default_int_handler)
     try:
         failed = _run(folder, arguments)
     finally:

@@ -66,7 +66,8 @@ def _run(arguments: list[str], environment: dict[str, str], log: Path) -> None:
     code = 70
     try:
         end_with_parent()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setpgid(0, 0)
         os.environ.update(environment)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
