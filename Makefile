@@ -10,7 +10,7 @@ MINUTES := 5
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-heavy fuzz chaos lint format bench clean
+.PHONY: help demo test test-heavy fuzz chaos lint format bench bench-scale clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,8 +58,12 @@ format: $(VENV)/ready-lint  ## apply format and safe fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/ready-test  ## measure the encoder against sentence-transformers
+bench: $(VENV)/ready-test  ## measure the encoder against sentence-transformers, and tokenising
 	@$(BIN)/python -m tests.benchmarks.encoder
+	@$(BIN)/python -m tests.benchmarks.tokenise
+
+bench-scale: $(VENV)/ready-test  ## measure the pipeline with up to a million documents and eight encoders
+	@$(BIN)/python -m tests.benchmarks.scale
 
 chaos: $(VENV)/ready-test  ## kill, cut off and starve jobs, 60 rounds, and count every document
 	@$(BIN)/python -m tests.chaos
