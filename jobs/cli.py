@@ -13,18 +13,19 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from jobs.settings import ClassifySettings, TrainSettings, load_settings
+from jobs.settings import ClassifySettings, EmbedSettings, TrainSettings, load_settings
 from strideformer.errors import StrideformerError
 
 POSITIONAL = ("inputs", "output")
-JOBS: dict[str, type[BaseModel]] = {"classify": ClassifySettings, "train": TrainSettings}
+JOBS: dict[str, type[BaseModel]] = {"classify": ClassifySettings, "embed": EmbedSettings, "train": TrainSettings}
 
 
 def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
     """The parser of a job: INPUT … OUTPUT, then one flag a field of its settings model."""
     parser = argparse.ArgumentParser(
         prog=f"strideformer {name}",
-        usage=f"strideformer {name} INPUT [INPUT ...] OUTPUT [flags]",
+        usage=f"strideformer {name} INPUT [INPUT ...] OUTPUT [flags]"
+        + (f"\n       strideformer {name} --embeddings STORE OUTPUT [flags]" * ("embeddings" in kind.model_fields)),
         description=kind.__doc__,
         argument_default=argparse.SUPPRESS,
     )
@@ -46,10 +47,10 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
     flags = vars(build_parser(name, kind).parse_intermixed_args(arguments))
     config = flags.pop("config", None)
     paths = flags.pop("paths", [])
-    if len(paths) == 1:
+    if len(paths) == 1 and "embeddings" not in flags:
         raise StrideformerError(f"give at least one INPUT and then OUTPUT: only {paths[0]!r} was given")
     if paths:
-        flags["inputs"], flags["output"] = paths[:-1], paths[-1]
+        flags |= {"inputs": paths[:-1], "output": paths[-1]}
     options = flags.pop("storage_option", None)
     if options is not None:
         flags["storage_option"] = dict(_key_value(option) for option in options)

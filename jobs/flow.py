@@ -16,7 +16,7 @@ from jobs.model_source import ModelSource
 from jobs.preflight import Checked
 from jobs.resources import Resources
 from jobs.settings import ShardedSettings
-from jobs.stages.chunk import Chunk
+from jobs.stages.chunk import Chunk, Chunking
 from jobs.stages.encode import EncoderOptions
 
 # Ray retries for ever by default; a task or actor that dies this often is not unlucky.
@@ -75,6 +75,6 @@ def encoders(resources: Resources, shards: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def encoder_options(settings: ShardedSettings, checked: Checked, resources: Resources) -> EncoderOptions:
+def encoder_options(settings: ShardedSettings, chunking: Chunking, resources: Resources) -> EncoderOptions:
     """How each encoder runs."""
-    return EncoderOptions(checked.chunking, settings.device, settings.dtype, settings.token_budget, resources.threads)
+    return EncoderOptions(chunking, settings.device, settings.dtype, settings.token_budget, resources.threads)

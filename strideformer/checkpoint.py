@@ -60,11 +60,11 @@ def resolve_encoder(name: str) -> Path:
     return folder
 
 
-def checkpoint_folders(name: str) -> dict[str, Path]:
-    """``{"checkpoint": folder}`` of a Strideformer, with ``"encoder"`` where it was saved without the encoder.
+def checkpoint_folder(name: str) -> tuple[Path, PreTrainedConfig]:
+    """Folder and config of a Strideformer; its encoder is not looked for.
 
     Raises:
-        StrideformerError: it is not there, or is another kind of model, or its encoder is not there.
+        StrideformerError: it is not there, or is another kind of model.
     """
     folder = resolve_encoder(name)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -72,6 +72,16 @@ def checkpoint_folders(name: str) -> dict[str, Path]:
         raise StrideformerError(
             f"{name} is a {config.model_type} model, not a Strideformer checkpoint: train an aggregator over it first"
         )
+    return folder, config
+
+
+def checkpoint_folders(name: str) -> dict[str, Path]:
+    """``{"checkpoint": folder}`` of a Strideformer, with ``"encoder"`` where it was saved without the encoder.
+
+    Raises:
+        StrideformerError: it is not there, or is another kind of model, or its encoder is not there.
+    """
+    folder, config = checkpoint_folder(name)
     if config.first_model_hash is None:
         return {"checkpoint": folder}
     return {"checkpoint": folder, "encoder": resolve_encoder(config.first_model_name)}

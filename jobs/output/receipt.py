@@ -18,6 +18,7 @@ class Receipt:
         shard: which shard; -1 for a sum.
         job: fingerprint of the job that wrote it.
         documents: rows that the plan gave it; always labelled + quarantined.
+        labelled: rows of the part; those of a store of embeddings have vectors in place of labels.
         tokens, chunks: read by the encoder.
         truncated: documents longer than max_chunks.
         label_counts: labels given, each with its number of documents.

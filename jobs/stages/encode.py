@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +12,12 @@ import torch
 from jobs.model_source import ModelSource
 from jobs.stages.chunk import Chunking, load_chunker
 from jobs.stages.columns import bisect, quarantine, ragged, read_views, with_columns
+from strideformer.checkpoint import load_first_model
 from strideformer.chunking import ChunkViews
 from strideformer.encoder import ChunkEncoder
 from strideformer.errors import StrideformerError
 from strideformer.model import Strideformer
+from strideformer.pooling import sentence_transformer_pooling
 
 INTERNAL = ["_token_ids", "_chunk_starts", "_chunk_lengths", "_first_ids"]
 
@@ -46,13 +49,19 @@ class Encode:
 
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
         torch.set_num_threads(options.threads)
-        self.encoder = ChunkEncoder.of(
-            strideformer or model.load(),
-            load_chunker(model, options.chunking),
-            device=options.device,
-            dtype=options.dtype,
-            token_budget=options.token_budget,
-        )
+        chunker = load_chunker(model, options.chunking)
+        how: dict[str, Any] = {
+            "device": options.device,
+            "dtype": options.dtype,
+            "token_budget": options.token_budget,
+        }
+        if model.is_checkpoint():
+            self.encoder = ChunkEncoder.of(strideformer or model.load(), chunker, **how)
+        else:
+            pooling, normalize = sentence_transformer_pooling(model.fetch())
+            first_model = load_first_model(model.fetch())
+            how |= {"chunk_pooling": pooling, "normalize_embeddings": normalize}
+            self.encoder = ChunkEncoder(first_model, chunker, **how)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         documents, vectors, chunk_offsets = self.encode(documents)
