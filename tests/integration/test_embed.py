@@ -38,9 +38,9 @@ def over_store(store: Path, output: Path, model: Path, **more: Any) -> ClassifyS
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 documents, three of which cannot be read, the whole of one shard among them."""
+    """24 documents, three of which cannot be read, the whole of one shard among them."""
     file = tmp_path_factory.mktemp("corpus") / "a.parquet"
-    write_corpus(file, 40)
+    write_corpus(file, 24)
     table = pq.read_table(file)
     texts = table.column("text").to_pylist()
     texts[3], texts[8], texts[9] = None, "", None
@@ -59,7 +59,7 @@ def store(ray_cluster: None, corpus: Path, tiny_checkpoint: Path, tmp_path_facto
 
 def test_the_store_holds_the_library_s_vectors_and_names_its_encoder(store: Path, tiny_checkpoint: Path) -> None:
     totals = json.loads((store / "_SUCCESS").read_text())
-    assert (totals["documents"], totals["embedded"], totals["quarantined"]) == (40, 37, 3)
+    assert (totals["documents"], totals["embedded"], totals["quarantined"]) == (24, 21, 3)
     opened = EmbeddingStore.open(str(store))
     assert opened.encoder.to_dict() == totals["encoder"]
     assert opened.encoder.hash == totals["encoder_hash"]
@@ -70,7 +70,7 @@ def test_the_store_holds_the_library_s_vectors_and_names_its_encoder(store: Path
 
     documents = opened.documents(["topic", "text", "chunk_starts", "chunk_lengths", "num_tokens"])
     texts = documents.columns.column("text").to_pylist()
-    assert documents.columns.column("topic").to_pylist() == [i % 7 for i in range(40) if i not in (3, 8, 9)]
+    assert documents.columns.column("topic").to_pylist() == [i % 7 for i in range(24) if i not in (3, 8, 9)]
     vectors = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4, 8).encode(texts)
     assert documents.chunk_vectors.dtype == np.float16
     np.testing.assert_allclose(documents.chunk_vectors, np.concatenate(vectors), atol=2e-3)
@@ -79,7 +79,7 @@ def test_the_store_holds_the_library_s_vectors_and_names_its_encoder(store: Path
     starts = np.concatenate(documents.columns.column("chunk_starts").to_pylist())
     np.testing.assert_array_equal(starts, views.chunk_starts)
     assert documents.columns.column("num_tokens").to_pylist() == views.num_tokens.tolist()
-    embedded = documents.embedded(torch.arange(37))
+    embedded = documents.embedded(torch.arange(21))
     batch, counts, labels = embedded.batch(np.array([1, 5]))
     assert (len(batch), labels.tolist()) == (int(counts.sum()), [1, 5])
 
@@ -151,7 +151,7 @@ def test_a_store_that_is_not_whole_is_refused(tmp_path: Path, store: Path) -> No
     partial = tmp_path / "partial"
     shutil.copytree(store, partial)
     (partial / "part-00000003.parquet").unlink()
-    with pytest.raises(StrideformerError, match="has 19 parts of 20: embed what is missing with --resume"):
+    with pytest.raises(StrideformerError, match="has 11 parts of 12: embed what is missing with --resume"):
         EmbeddingStore.open(str(partial))
     totals = json.loads((partial / "_SUCCESS").read_text())
     totals["encoder"]["stride"] += 1
