@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from ray.data import ActorPoolStrategy, Dataset
 
 from jobs import preflight, store_preflight
 from jobs.cli import run_command
-from jobs.flow import TASK_RETRIES, WHOLE, chunked_documents, encoder_options, encoders, planned_pieces, tasks
+from jobs.flow import (
+    TASK_RETRIES,
+    WHOLE,
+    chunked_documents,
+    encoder_options,
+    encoders,
+    planned_pieces,
+    start_guard,
+    tasks,
+)
+from jobs.guard.stage import guarded_actor, guarded_task
 from jobs.output.commit import Commit
 from jobs.output.record import OutputFolder
 from jobs.preflight import Checked
@@ -24,7 +33,10 @@ from jobs.sharded_job import ShardedJob, plan_corpus
 from jobs.stages.aggregate import Aggregate, EncodeAndAggregate
 from jobs.stages.encode import Encode
 from jobs.store_preflight import CheckedStore
-from jobs.stored_shard import ReadStored, plan_store
+from jobs.stored_shard import ReadStored, plan_store, read_stored_isolated
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 
 def run(settings: ClassifySettings) -> dict[str, Any]:
@@ -52,16 +64,23 @@ def pipeline(
     resources: Resources,
 ) -> Dataset:
     """The flow of DESIGN.md: one shard is one block from the read to the commit."""
-    model = checked.model.stored()
-    chunks = chunked_documents(plan, shards, settings, checked, model, resources)
-    arguments = {"fn_constructor_args": (model, encoder_options(settings, checked.chunking, resources))}
+    model, guard = checked.model.stored(), start_guard(settings)
+    chunks = chunked_documents(plan, shards, settings, checked, model, resources, guard)
+    arguments = (model, encoder_options(settings, checked.chunking, resources))
     pool = encoders(resources, shards)
+
+    def labelling(stage: type, documents: Dataset, **actors: Any) -> Dataset:
+        return documents.map_batches(
+            guarded_actor(stage), fn_constructor_args=(guard, stage, arguments), **pool | actors, **WHOLE
+        )
+
     if settings.aggregators:
-        aggregators = pool | {"compute": ActorPoolStrategy(size=settings.aggregators)}
-        vectors = chunks.map_batches(Encode, **arguments, **pool, **WHOLE)
-        labelled = vectors.map_batches(Aggregate, **arguments, **aggregators, **WHOLE)
+        from ray.data import ActorPoolStrategy
+
+        aggregators = ActorPoolStrategy(size=settings.aggregators)
+        labelled = labelling(Aggregate, labelling(Encode, chunks), compute=aggregators)
     else:
-        labelled = chunks.map_batches(EncodeAndAggregate, **arguments, **pool, **WHOLE)
+        labelled = labelling(EncodeAndAggregate, chunks)
     commit = Commit(folder.url, folder.options, job, checked.output_schema)
     return labelled.map_batches(commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES, **WHOLE)
 
@@ -81,14 +100,19 @@ def store_pipeline(
     resources: Resources,
 ) -> Dataset:
     """The second half of the flow over vectors that are there already: read, aggregate, commit."""
-    model = checked.model.stored()
-    read = ReadStored(checked.store.url, checked.kept, settings.storage_option)
+    model, guard = checked.model.stored(), start_guard(settings)
+    reading = (checked.store.url, checked.kept, settings.storage_option)
+    read = guarded_task(guard, ReadStored, reading, read_stored_isolated)
     vectors = planned_pieces(plan, shards).map_batches(read, **tasks(resources), **WHOLE)
-    arguments = {"fn_constructor_args": (model, encoder_options(settings, checked.chunking, resources))}
+    arguments = (model, encoder_options(settings, checked.chunking, resources))
     pool = encoders(resources, shards)
     if settings.aggregators:
+        from ray.data import ActorPoolStrategy
+
         pool |= {"compute": ActorPoolStrategy(size=settings.aggregators)}
-    labelled = vectors.map_batches(Aggregate, **arguments, **pool, **WHOLE)
+    labelled = vectors.map_batches(
+        guarded_actor(Aggregate), fn_constructor_args=(guard, Aggregate, arguments), **pool, **WHOLE
+    )
     commit = Commit(folder.url, folder.options, job, checked.output_schema)
     return labelled.map_batches(commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES, **WHOLE)
 

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from jobs.evaluate_settings import EvaluateSettings
 from jobs.settings import ClassifySettings, EmbedSettings, TrainSettings, load_settings
 from strideformer.errors import StrideformerError
 
-POSITIONAL = ("inputs", "output")
-JOBS: dict[str, type[BaseModel]] = {"classify": ClassifySettings, "embed": EmbedSettings, "train": TrainSettings}
+POSITIONAL = ("inputs", "output", "predictions")
+JOBS: dict[str, type[BaseModel]] = {
+    "classify": ClassifySettings,
+    "embed": EmbedSettings,
+    "train": TrainSettings,
+    "evaluate": EvaluateSettings,
+}
 
 
 def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
-    """The parser of a job: INPUT … OUTPUT, then one flag a field of its settings model."""
+    """The parser of a job: INPUT … OUTPUT, or PREDICTIONS, then one flag a field of its settings model."""
+    of_predictions = "predictions" in kind.model_fields
     parser = argparse.ArgumentParser(
         prog=f"strideformer {name}",
-        usage=f"strideformer {name} INPUT [INPUT ...] OUTPUT [flags]"
+        usage=f"strideformer {name} {'[PREDICTIONS]' if of_predictions else 'INPUT [INPUT ...] OUTPUT'} [flags]"
         + (f"\n       strideformer {name} --embeddings STORE OUTPUT [flags]" * ("embeddings" in kind.model_fields)),
         description=kind.__doc__,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("paths", nargs="*", metavar="INPUT ... OUTPUT", help=_paths_help(kind))
+    metavar = "PREDICTIONS" if of_predictions else "INPUT ... OUTPUT"
+    parser.add_argument("paths", nargs="*", metavar=metavar, help=_paths_help(kind))
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings; flags win over it.")
     for field_name, field in kind.model_fields.items():
         if field_name not in POSITIONAL:
@@ -47,9 +58,14 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
     flags = vars(build_parser(name, kind).parse_intermixed_args(arguments))
     config = flags.pop("config", None)
     paths = flags.pop("paths", [])
-    if len(paths) == 1 and "embeddings" not in flags:
+    if "predictions" in kind.model_fields:
+        if len(paths) > 1:
+            raise StrideformerError(f"give one folder of PREDICTIONS: {len(paths)} paths were given")
+        if paths:
+            flags["predictions"] = paths[0]
+    elif len(paths) == 1 and "embeddings" not in flags:
         raise StrideformerError(f"give at least one INPUT and then OUTPUT: only {paths[0]!r} was given")
-    if paths:
+    elif paths:
         flags |= {"inputs": paths[:-1], "output": paths[-1]}
     options = flags.pop("storage_option", None)
     if options is not None:
@@ -58,17 +74,39 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
 
 
 def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arguments: Sequence[str]) -> int:
-    """Run one job and answer with its exit code: 0 done, 1 failed but resumable, 2 wrong call."""
+    """Run one job and answer with its exit code: 0 done, 1 failed or stopped but resumable, 2 wrong call.
+
+    SIGTERM stops a job as Ctrl-C does: what it holds is released, and what is committed stays.
+    """
     try:
         settings = parse(name, kind, arguments)
-        run(settings)
+        with stopped_by_sigterm():
+            run(settings)
     except StrideformerError as error:
         print(f"strideformer {name}: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
-    except KeyboardInterrupt:
-        print(f"strideformer {name}: interrupted; the same command with --resume goes on", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        how = str(stop) or "interrupted"
+        print(f"strideformer {name}: {how}; the same command with --resume goes on", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM raise KeyboardInterrupt in the main thread, as Ctrl-C does, instead of ending the process."""
+
+    def stop(_signal: int, _frame: types.FrameType | None) -> None:
+        raise KeyboardInterrupt("stopped by SIGTERM")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,6 +152,8 @@ def _without_none(annotation: Any) -> Any:
 
 def _paths_help(kind: type[BaseModel]) -> str:
     fields = kind.model_fields
+    if "predictions" in fields:
+        return (fields["predictions"].description or "").replace("%", "%%")
     return f"INPUT: {fields['inputs'].description} OUTPUT: {fields['output'].description}".replace("%", "%%")
 
 

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from ray.data import Dataset
 
 from jobs.cli import run_command
 from jobs.embed_preflight import CheckedEncoder, check
 from jobs.embeddings import ENCODER_KEY, said_of_encoder
-from jobs.flow import TASK_RETRIES, WHOLE, chunked_documents, encoder_options, encoders
+from jobs.flow import TASK_RETRIES, WHOLE, chunked_documents, encoder_options, encoders, start_guard
+from jobs.guard.stage import guarded_actor
 from jobs.output.commit import Commit
 from jobs.output.record import OutputFolder
 from jobs.resources import COMMIT_CPUS, Resources
 from jobs.settings import EmbedSettings
 from jobs.sharded_job import ShardedJob, plan_corpus
 from jobs.stages.embed import Embed
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 
 def run(settings: EmbedSettings) -> dict[str, Any]:
@@ -55,10 +58,11 @@ def pipeline(
     resources: Resources,
 ) -> Dataset:
     """One shard is one block from the read to the commit, as in the classify job."""
-    model = checked.model.stored()
-    chunks = chunked_documents(plan, shards, settings, checked, model, resources)
-    arguments = {"fn_constructor_args": (model, encoder_options(settings, checked.chunking, resources))}
-    vectors = chunks.map_batches(Embed, **arguments, **encoders(resources, shards), **WHOLE)
+    model, guard = checked.model.stored(), start_guard(settings)
+    chunks = chunked_documents(plan, shards, settings, checked, model, resources, guard)
+    arguments = (model, encoder_options(settings, checked.chunking, resources))
+    pool = encoders(resources, shards)
+    vectors = chunks.map_batches(guarded_actor(Embed), fn_constructor_args=(guard, Embed, arguments), **pool, **WHOLE)
     metadata = {ENCODER_KEY: checked.encoder.hash.encode()}
     commit = Commit(folder.url, folder.options, job, checked.output_schema, metadata)
     return vectors.map_batches(commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES, **WHOLE)

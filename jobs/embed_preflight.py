@@ -1,26 +1,25 @@
-"""What can be wrong with an embed job's call, and which encoder it is."""
+"""What can be wrong with an embed job's call, and which encoder it is.
+
+torch and transformers are imported where they are used, after what can be found wrong without them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from transformers import AutoConfig
-from transformers.utils.logging import disable_progress_bar
+from typing import TYPE_CHECKING, Any
 
 from jobs.model_source import ModelSource
 from jobs.output.commit import EMBEDDED_COLUMNS, embedded_schema
 from jobs.preflight import Checked, check_corpus, fingerprint
 from jobs.settings import EmbedSettings, ShardedSettings
 from jobs.stages.chunk import Chunking
-from strideformer.checkpoint import checkpoint_folders, load_first_model, resolve_encoder, weights_hash
 from strideformer.chunking import Chunker
-from strideformer.config import StrideformerConfig, check_positions
-from strideformer.encoder import load_tokenizer
 from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
-from strideformer.model import Strideformer
-from strideformer.pooling import sentence_transformer_pooling
+from strideformer.locations import checkpoint_folders, resolve_encoder
+
+if TYPE_CHECKING:
+    from strideformer.config import StrideformerConfig
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,14 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
         StrideformerError: the first thing that is wrong, in one sentence.
     """
     corpus = check_corpus(settings, EMBEDDED_COLUMNS)
-    disable_progress_bar()
     folder = resolve_encoder(settings.model)
+
+    from transformers import AutoConfig
+    from transformers.utils.logging import disable_progress_bar
+
+    from strideformer.config import check_positions
+
+    disable_progress_bar()
     if AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type == "strideformer":
         folders = checkpoint_folders(settings.model)
         encoder, config, tokenizer = encoder_of_checkpoint(folder, settings)
@@ -73,6 +78,10 @@ def encoder_of_checkpoint(folder: Path, settings: ShardedSettings) -> tuple[Enco
     Raises:
         StrideformerError: the checkpoint or its encoder cannot be loaded.
     """
+    from strideformer.checkpoint import weights_hash
+    from strideformer.config import StrideformerConfig
+    from strideformer.model import Strideformer
+
     config = StrideformerConfig.from_pretrained(folder)
     weights = config.first_model_hash
     if weights is None:
@@ -86,6 +95,12 @@ def encoder_of_checkpoint(folder: Path, settings: ShardedSettings) -> tuple[Enco
 
 
 def _bare_encoder(folder: Path, settings: EmbedSettings) -> tuple[EncoderIdentity, Any, Any]:
+    from transformers import AutoConfig
+
+    from strideformer.checkpoint import load_first_model, weights_hash
+    from strideformer.config import StrideformerConfig
+    from strideformer.pooling import sentence_transformer_pooling
+
     pooling, normalize = sentence_transformer_pooling(folder)
     given = settings.model_dump(include={"max_length", "stride", "max_chunks"}, exclude_none=True)
     config = StrideformerConfig(
@@ -103,6 +118,8 @@ def _bare_encoder(folder: Path, settings: EmbedSettings) -> tuple[EncoderIdentit
 def _identify(
     folder: Path, weights: str, config: StrideformerConfig, chunking: dict[str, int]
 ) -> tuple[EncoderIdentity, Any, Any]:
+    from strideformer.encoder import load_tokenizer
+
     tokenizer = load_tokenizer(folder, config.first_model_name)
     encoder = EncoderIdentity(
         weights=weights,

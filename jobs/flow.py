@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from jobs.corpus.source import Read, shard_blocks
+from jobs.guard.attempts import MOST_ATTEMPTS, start_attempts
+from jobs.guard.isolation import read_isolated
+from jobs.guard.stage import Guard, guarded_task
 from jobs.model_source import ModelSource
 from jobs.preflight import Checked
 from jobs.resources import Resources
@@ -19,9 +20,11 @@ from jobs.settings import ShardedSettings
 from jobs.stages.chunk import Chunk, Chunking
 from jobs.stages.encode import EncoderOptions
 
-# Ray retries for ever by default; a task or actor that dies this often is not unlucky.
-TASK_RETRIES = 3
-ACTOR_RESTARTS = 3
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+# Ray's own default is to retry for ever. `jobs.guard` gives up sooner, with a better reason; this is the backstop.
+TASK_RETRIES = 2 * MOST_ATTEMPTS
 
 # A stage is handed whole shards.
 WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
@@ -29,6 +32,9 @@ WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_co
 
 def planned_pieces(plan: pa.Table, shards: Sequence[int]) -> Dataset:
     """One block of pieces a shard, in a context that leaves blocks whole and the terminal to us."""
+    import ray.data
+    from ray.data import DataContext
+
     context = DataContext.get_current()
     context.target_max_block_size = None  # a block past 1.5 times this would be cut
     context.enable_progress_bars = False
@@ -46,11 +52,19 @@ def chunked_documents(
     checked: Checked,
     model: ModelSource,
     resources: Resources,
+    guard: Guard,
 ) -> Dataset:
     """Plan to chunk views: read, then chunk."""
-    read = Read(checked.columns, checked.kept, checked.kept_schema, settings.storage_option)
+    reading = (checked.columns, checked.kept, checked.kept_schema, settings.storage_option, settings.on_bad_file)
+    read = guarded_task(guard, Read, reading, read_isolated)
+    chunk = guarded_task(guard, Chunk, (model, checked.chunking))
     documents = planned_pieces(plan, shards).map_batches(read, **tasks(resources), **WHOLE)
-    return documents.map_batches(Chunk(model, checked.chunking), **tasks(resources), **WHOLE)
+    return documents.map_batches(chunk, **tasks(resources), **WHOLE)
+
+
+def start_guard(settings: ShardedSettings) -> Guard:
+    """What watches over the stages of this run."""
+    return Guard(start_attempts(), settings.document_timeout)
 
 
 def tasks(resources: Resources) -> dict[str, Any]:
@@ -64,14 +78,18 @@ def encoders(resources: Resources, shards: Sequence[int]) -> dict[str, Any]:
     The retry counts also keep Ray from fusing encoding with tokenising where their resources happen to be
     equal, as they are on some CPU clusters: production and tests run the same operators.
     """
+    from ray.data import ActorPoolStrategy
+
     return {
         "compute": ActorPoolStrategy(
             min_size=min(resources.min_encoders, len(shards)), max_size=min(resources.max_encoders, len(shards))
         ),
         "num_cpus": resources.encoder_cpus,
         "num_gpus": resources.encoder_gpus or None,
-        "max_restarts": ACTOR_RESTARTS,
-        "max_task_retries": ACTOR_RESTARTS,
+        # One actor may meet many documents that kill it, and many nodes that go; `jobs.guard` bounds the attempts
+        # at each shard, and at starting.
+        "max_restarts": -1,
+        "max_task_retries": TASK_RETRIES,
     }
 
 

@@ -53,10 +53,8 @@ class ModelSource:
         """
         files = {TOKENIZER_FILE: np.frombuffer(tokenizer.encode(), dtype=np.uint8)}
         for part, folder in sorted(folders.items()):
-            for file in sorted(folder.rglob("*")):
-                if file.is_file() and file.name.endswith(MODEL_FILES):
-                    name = f"{part}/{file.relative_to(folder).as_posix()}"
-                    files.setdefault(name, np.fromfile(file, dtype=np.uint8))
+            for name, file in model_files(folder):
+                files.setdefault(f"{part}/{name}", np.fromfile(file, dtype=np.uint8))
         return cls(_digest(files), files)
 
     @classmethod
@@ -119,20 +117,34 @@ def _digest(files: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
+def model_files(folder: Path) -> list[tuple[str, Path]]:
+    """The files of a model's folder that we read, sorted, each by its name within it."""
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name.endswith(MODEL_FILES))
+    return [(file.relative_to(folder).as_posix(), file) for file in files]
+
+
+def own_folder() -> Path:
+    """Where this user's models are kept on this machine, made if it is not there.
+
+    Raises:
+        StrideformerError: another user was there first.
+    """
+    folder = Path(tempfile.gettempdir()) / f"strideformer-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise StrideformerError(f"{folder} belongs to another user: remove it, or set TMPDIR to another folder")
+    return folder
+
+
 @lru_cache(maxsize=4)
 def _fetch(source: ModelSource) -> Path:
-    target = Path(tempfile.gettempdir()) / f"strideformer-{os.getuid()}" / source.fingerprint[:32]
+    target = own_folder() / source.fingerprint[:32]
     if not (target / "complete").exists():
         files = source.files
         if not isinstance(files, dict):
             import ray
 
             files = ray.get(files)
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if target.parent.stat().st_uid != os.getuid():
-            raise StrideformerError(
-                f"{target.parent} belongs to another user: remove it, or set TMPDIR to another folder"
-            )
         with tempfile.TemporaryDirectory(dir=target.parent) as staging:
             for name, content in files.items():
                 file = Path(staging) / "model" / name

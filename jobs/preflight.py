@@ -8,24 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from transformers.utils.logging import disable_progress_bar
+from tokenizers import Tokenizer
 
 from jobs.corpus.columns import InputColumns
 from jobs.corpus.listing import InputFile, list_inputs
 from jobs.corpus.plan import check_columns
 from jobs.corpus.storage_errors import require_writable
+from jobs.model_facts import model_facts
 from jobs.model_source import ModelSource
 from jobs.output.commit import OWN_COLUMNS, TEMPORARY_FOLDER, labelled_schema
 from jobs.settings import ClassifySettings, ShardedSettings
 from jobs.stages.aggregate import label_type, scores_type
 from jobs.stages.chunk import Chunking
-from strideformer.checkpoint import checkpoint_folders
-from strideformer.chunking import Chunker
-from strideformer.config import check_positions
-from strideformer.encoder import load_tokenizer
+from strideformer.chunking import Chunker, check_length
 from strideformer.errors import StrideformerError
-from strideformer.model import Strideformer
-from strideformer.predictions import LabelSpace
+from strideformer.locations import checkpoint_folders
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def check_corpus(settings: ShardedSettings, own_columns: Sequence[str]) -> Check
     forced = None if settings.format == "auto" else settings.format
     files = list_inputs(settings.inputs, settings.storage_option, forced)
     check_apart(settings.output, [file.source for file in files])
-    kept_schema = check_columns(files, columns, settings.storage_option)
+    kept_schema = check_columns(files, columns, settings.storage_option, settings.on_bad_file)
     require_writable(settings.output, settings.storage_option, TEMPORARY_FOLDER)
     return CheckedCorpus(files, columns, kept, kept_schema)
 
@@ -92,19 +89,18 @@ def check(settings: ClassifySettings) -> Checked:
     """
     corpus = check_corpus(settings, OWN_COLUMNS)
     folders = checkpoint_folders(settings.model)
-    disable_progress_bar()
-    config = Strideformer.from_pretrained(folders["checkpoint"]).config
+    facts = model_facts(folders)
     chunking = Chunking(
-        settings.max_length or config.max_length,
-        config.stride if settings.stride is None else settings.stride,
-        settings.max_chunks or config.max_chunks,
+        settings.max_length or facts.max_length,
+        facts.stride if settings.stride is None else settings.stride,
+        settings.max_chunks or facts.max_chunks,
     )
-    tokenizer = load_tokenizer(folders["checkpoint"], config.first_model_name)
-    check_positions(config.first_model_config, chunking.max_length)
+    check_length(chunking.max_length, facts.positions)
+    tokenizer = Tokenizer.from_str(facts.tokenizer)
     chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
     chunker.template(settings.pair_column is not None)
-    labels = LabelSpace.of(config)
-    model = ModelSource.of(folders, tokenizer.backend_tokenizer.to_str())
+    labels = facts.label_space
+    model = ModelSource.of(folders, facts.tokenizer)
     return Checked(
         **vars(corpus),
         model=model,

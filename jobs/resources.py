@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,11 +125,32 @@ def connect(address: str | None) -> bool:
     # Ray prints a note about a future change of this default on every start otherwise.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = address or os.environ.get("RAY_ADDRESS")
-    if address:
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise StrideformerError(f"cannot connect to the Ray cluster at {address}: {error}") from error
-        return True
-    ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    with signals_kept():
+        if address:
+            try:
+                ray.init(address=address, **quiet)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise StrideformerError(f"cannot connect to the Ray cluster at {address}: {error}") from error
+        else:
+            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     return True
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that ``connect`` started ends."""
+    import ray
+
+    ray.shutdown()
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Put back the SIGTERM handler, which ray.init replaces by one that exits without releasing anything."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

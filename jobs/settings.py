@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from jobs.output.limit import QuarantineLimit
 from strideformer.errors import StrideformerError
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -55,6 +56,23 @@ class CorpusSettings(JobSettings):
     )
     shard_rows: int | None = Field(None, ge=1, description="Most documents in a shard, and so in an output file.")
     shard_bytes: int | None = Field(None, ge=1, description="Most bytes of text in a shard.")
+    on_bad_file: Literal["quarantine", "fail"] = Field(
+        "quarantine",
+        description="What a file does that cannot be read, lacks a column, or changes or goes while the job runs: "
+        "quarantine it with the reason, or fail the job.",
+    )
+    max_quarantined: str | None = Field(
+        None,
+        description="Stop the job, to be resumed, when more documents are quarantined than this number (100) or "
+        "this share of those done (5%, looked at from 1,000 documents on).",
+    )
+
+    @field_validator("max_quarantined", mode="before")
+    @classmethod
+    def _max_quarantined(cls, value: Any) -> str | None:
+        text = None if value is None else str(value)
+        QuarantineLimit.of(text, planned=0)
+        return text
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
@@ -114,8 +132,14 @@ class ShardedSettings(ClusterSettings, CorpusSettings):
     max_chunks: int | None = Field(
         None, ge=1, description="Most chunks of a document; the rest is not read; default: the checkpoint's."
     )
+    document_timeout: float | None = Field(
+        300.0,
+        gt=0,
+        description="Seconds that one document may take before it is quarantined as timed_out.",
+    )
     resume: bool = Field(False, description="Run what is missing of a job that stopped.")
     overwrite: bool = Field(False, description="Delete an earlier job's output first.")
+    profile: bool = Field(False, description="Say at the end where the time went, stage by stage.")
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -125,7 +149,16 @@ class ShardedSettings(ClusterSettings, CorpusSettings):
 
 
 # What says how texts are read or tokenised, which --embeddings leaves nothing of.
-OF_TEXTS = ("format", "text_column", "pair_column", "id_column", "shard_rows", "shard_bytes", "token_budget")
+OF_TEXTS = (
+    "format",
+    "text_column",
+    "pair_column",
+    "id_column",
+    "shard_rows",
+    "shard_bytes",
+    "on_bad_file",
+    "token_budget",
+)
 
 
 class ClassifySettings(ShardedSettings):

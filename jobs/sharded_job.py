@@ -8,24 +8,33 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
-import ray
-from ray.data import Dataset
 
-from jobs.corpus.plan import SHARD_ROWS, make_plan
+from jobs.corpus.plan import SHARD_ROWS, files_without_documents, make_plan
+from jobs.corpus.storage_errors import storage_error
+from jobs.output.lease import Lease
+from jobs.output.limit import QuarantineLimit
+from jobs.output.profile import print_profile, profile
 from jobs.output.progress import Progress
 from jobs.output.receipt import Receipt, add_up
 from jobs.output.record import OutputFolder, check_same_job, check_usable
 from jobs.output.summary import print_summary, success
 from jobs.preflight import Checked
-from jobs.resources import Resources, alive_nodes, connect, share_out
+from jobs.resources import Resources, alive_nodes, connect, disconnect, share_out
 from jobs.settings import ShardedSettings
 from strideformer.errors import StrideformerError
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+RESUME = "the same command with --resume goes on"
 
 
 class JobFailedError(StrideformerError):
@@ -79,17 +88,25 @@ class ShardedJob(Generic[S, C]):
         folder = OutputFolder(settings.output, settings.storage_option)
         check_usable(folder, settings.resume, settings.overwrite)
         checked = self.check(settings)
-        if settings.overwrite:
-            folder.clear()
-        ours = connect(settings.ray_address)
-        try:
-            aggregators = getattr(settings, "aggregators", 0)
-            resources = share_out(alive_nodes(), settings.encoders, settings.device, aggregators)
-            plan = self.start_or_resume(folder, settings, checked, resources)
-            return self.run_shards(folder, plan, settings, checked, resources, started)
-        finally:
-            if ours:
-                ray.shutdown()
+        with Lease(folder):
+            check_usable(folder, settings.resume, settings.overwrite)  # another driver may have begun meanwhile
+            ours = False
+            try:
+                if settings.overwrite:
+                    folder.clear()
+                # What ray.data imports, while Ray's processes start. Not ray.data itself: two threads must not
+                # import one package.
+                threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
+                ours = connect(settings.ray_address)
+                aggregators = getattr(settings, "aggregators", 0)
+                resources = share_out(alive_nodes(), settings.encoders, settings.device, aggregators)
+                plan = self.start_or_resume(folder, settings, checked, resources)
+                return self.run_shards(folder, plan, settings, checked, resources, started)
+            except OSError as error:
+                raise JobFailedError(f"{storage_error(error, settings.output)}; {RESUME}") from error
+            finally:
+                if ours:
+                    disconnect()
 
     def start_or_resume(self, folder: OutputFolder, settings: S, checked: C, resources: Resources) -> pa.Table:
         """The plan: read back when a job is resumed, else made and written, so that shards never change."""
@@ -119,6 +136,7 @@ class ShardedJob(Generic[S, C]):
         job = job_id(checked.fingerprint)
         shards = set(plan.column("shard").unique().to_pylist())
         planned = sum(plan.column("num_rows").to_pylist())
+        limit = QuarantineLimit.of(settings.max_quarantined, planned)
         committed: set[int] = set()
         quarantining: set[int] = set()
 
@@ -131,12 +149,16 @@ class ShardedJob(Generic[S, C]):
                     yield receipt
 
         before = add_up(counted(folder.receipts(job, shards)))
-        if committed == shards and "_SUCCESS" in folder.names():
+        finished = "_SUCCESS" in folder.names()
+        if finished and committed != shards:
+            folder.remove("_SUCCESS")  # a part was lost since: it is not true any more
+        elif finished:
             totals = folder.read_json("_SUCCESS")
             if settings.progress != "none":
                 print(f"Nothing to do: {settings.output} is finished.", file=sys.stderr)
                 print_summary(before, before, 0.0, settings.output, self.done)
             return totals
+        limit.check(before, settings.output)
         with Progress(planned, before, settings.progress, self.doing) as progress:
             missing = sorted(shards - committed)
             if missing:
@@ -144,21 +166,29 @@ class ShardedJob(Generic[S, C]):
                 try:
                     for receipt in counted(receipts_of(dataset)):
                         progress.add(receipt)
+                        if limit.exceeded(progress.total):
+                            break
                 except Exception as error:
                     raise JobFailedError(
                         f"the job stopped after {progress.total.documents:,} of {planned:,} documents: "
-                        f"{first_line(error)}; the same command with --resume goes on"
+                        f"{first_line(error)}; {RESUME}"
                     ) from error
         total = progress.total
+        limit.check(total, settings.output)
         if committed != shards or total.labelled + total.quarantined != planned:
             raise JobFailedError(
                 f"{planned:,} documents were planned but {total.labelled:,} {self.done} and {total.quarantined:,} "
-                f"quarantined in {len(committed)} of {len(shards)} shards; the same command with --resume goes on"
+                f"quarantined in {len(committed)} of {len(shards)} shards; {RESUME}"
             )
-        totals = success(total, time.monotonic() - started, len(shards), self.done) | self.said_of(checked)
+        totals = success(total, time.monotonic() - started, len(shards), self.done)
+        totals |= files_without_documents(plan) | self.said_of(checked)
+        if settings.profile:
+            totals["profile"] = profile(total)
         folder.finish(totals, quarantining)
         if settings.progress != "none":
             print_summary(total, before, progress.seconds, settings.output, self.done)
+            if settings.profile:
+                print_profile(total)
         return totals
 
 
@@ -171,7 +201,9 @@ def plan_corpus(settings: ShardedSettings, checked: Checked, resources: Resource
         shard_rows=settings.shard_rows or SHARD_ROWS,
         shard_bytes=settings.shard_bytes or resources.shard_bytes,
         min_shards=resources.min_shards,
+        small_first=True,
         limit=settings.limit,
+        on_bad_file=settings.on_bad_file,
     )
 
 
@@ -189,6 +221,8 @@ def job_id(fingerprint: dict[str, Any]) -> str:
 def first_line(error: BaseException) -> str:
     """What went wrong, without Ray's traceback of the worker: the last line of the deepest cause that has words."""
     words = type(error).__name__
+    if "local disk's utilization is over capacity" in str(error):  # ray.exceptions.OutOfDiskError, maybe as text
+        return "a node's object store and the disk that Ray spills it to are full: free space there"
     cause: BaseException | None = error
     while cause is not None:
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]

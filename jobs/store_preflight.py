@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from transformers.utils.logging import disable_progress_bar
 
 from jobs.corpus.storage_errors import require_writable
 from jobs.embed_preflight import encoder_of_checkpoint
@@ -19,9 +18,9 @@ from jobs.preflight import check_apart, kept_names
 from jobs.settings import ClassifySettings
 from jobs.stages.aggregate import label_type, scores_type
 from jobs.stages.chunk import Chunking
-from strideformer.checkpoint import checkpoint_folder
 from strideformer.encoder_identity import EncoderIdentity
 from strideformer.errors import StrideformerError
+from strideformer.locations import checkpoint_folder
 from strideformer.predictions import LabelSpace
 
 
@@ -66,6 +65,9 @@ def check(settings: ClassifySettings) -> CheckedStore:
     require_writable(settings.output, settings.storage_option, TEMPORARY_FOLDER)
 
     folder, _ = checkpoint_folder(settings.model)
+
+    from transformers.utils.logging import disable_progress_bar
+
     disable_progress_bar()
     encoder, config, _ = encoder_of_checkpoint(folder, settings)
     require_same_encoder(store, encoder, settings.model)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +14,13 @@ import pyarrow.parquet as pq
 from jobs.corpus.listing import InputFile
 from jobs.corpus.pieces import PLAN_SCHEMA, Piece, from_rows, to_table
 from jobs.embeddings import EmbeddingStore, read_part
+from jobs.guard.isolation import Child, ChildDiedError
+from jobs.measures import add_measures
 from jobs.output.commit import QUARANTINE_SCHEMA
 from jobs.output.receipt import RECEIPT_KEY, Receipt
 from jobs.output.record import OutputFolder
-from jobs.stages.columns import DETAIL, REASON
+from jobs.stages.columns import DETAIL, REASON, with_columns
+from strideformer.errors import StrideformerError
 
 # What the aggregate stage and the commit need of a stored document, beside the kept columns.
 NEEDED = ["doc_id", "source", "row", "num_tokens", "num_chunks", "truncated", "chunk_vectors"]
@@ -45,8 +50,9 @@ class ReadStored:
 
     Needs   the columns of the plan
     Adds    doc_id, source: string; row, num_tokens: int64; num_chunks: int32; truncated: bool; _chunk_vectors:
-            large_list<fixed_size_list<float16, hidden_size>>; _shard, _shard_rows: int64; quarantine_reason,
-            quarantine_detail: string; the kept columns
+            large_list<fixed_size_list<float16, hidden_size>>; _first_alike, the row itself, since every document of a
+            store has its vectors; _shard, _shard_rows: int64; quarantine_reason, quarantine_detail: string; the kept
+            columns; measures: read
 
     Documents that the store quarantined come along with their reasons, in the order of the corpus, so that a job
     over the store accounts for the whole corpus.
@@ -61,6 +67,7 @@ class ReadStored:
     options: Mapping[str, str]
 
     def __call__(self, pieces: pa.Table) -> pa.Table:
+        started = time.perf_counter()
         [piece] = from_rows(pieces.select(PLAN_SCHEMA.names).to_pylist())
         file = InputFile(piece.source, piece.size, piece.modified, piece.format, piece.compression)
         documents = read_part(file, self.options, [*NEEDED, *self.kept])
@@ -74,9 +81,14 @@ class ReadStored:
         documents = documents.slice(0, piece.num_rows)
         names = {**self.kept, "chunk_vectors": "_chunk_vectors"}
         documents = documents.rename_columns([names.get(name, name) for name in documents.column_names])
-        for name, value in (("_shard", piece.shard), ("_shard_rows", piece.num_rows)):
-            documents = documents.append_column(name, pa.array(np.full(documents.num_rows, value)))
-        return documents
+        rows = documents.num_rows
+        added = {
+            "_first_alike": np.arange(rows),
+            "_shard": np.full(rows, piece.shard),
+            "_shard_rows": np.full(rows, piece.num_rows),
+        }
+        documents = with_columns(documents, {name: pa.array(values) for name, values in added.items()})
+        return add_measures(documents, read=time.perf_counter() - started)
 
     def _with_quarantined(self, documents: pa.Table, part: str) -> pa.Table:
         filesystem, path = OutputFolder(self.store, self.options).at("_quarantine", part)
@@ -89,3 +101,23 @@ class ReadStored:
         order = together.select(["source", "row"]).append_column("index", pa.array(np.arange(together.num_rows)))
         order = order.sort_by([("source", "ascending"), ("row", "ascending")])
         return together.take(order.column("index"))
+
+
+def read_stored_isolated(
+    pieces: pa.Table, read: ReadStored, arguments: tuple[Any, ...], timeout: float | None
+) -> pa.Table:
+    """What ReadStored makes of a part, in a child process.
+
+    Raises:
+        StrideformerError: the part kills its reader. It is no document's fault: the store is damaged.
+    """
+    child = Child(type(read), arguments)
+    try:
+        return child.run(pieces, timeout)
+    except ChildDiedError as error:
+        source = pieces.column("source")[0].as_py()
+        raise StrideformerError(
+            f"{source} ends the process that reads it ({error}): delete it, and embed again with --resume"
+        ) from error
+    finally:
+        child.close()

@@ -21,8 +21,9 @@ class DocumentLogits:
 
     Attributes:
         logits: (num_documents, num_labels) float32; NaN for a document without chunks.
-        chunk_logits: (num_chunks, num_labels) float32, in the order of the chunks. With mean pooling the
-            document's logits are their mean, so they say which passage made the label.
+        chunk_logits: (num_chunks, num_labels) float32, in the order of the chunks. With mean and attention pooling the
+            document's logits are their mean, so they say which passage made the label; with other poolings they are
+            what the classifier says of the chunk's own state: see ``DocumentHead``.
     """
 
     logits: np.ndarray
@@ -49,8 +50,6 @@ class DocumentAggregator:
         for name, child in model.named_children():
             if name != "first_model":
                 child.to(device=device, dtype=self.dtype)
-        for name, parameter in model.named_parameters(recurse=False):
-            setattr(model, name, torch.nn.Parameter(parameter.to(device=device, dtype=self.dtype), False))
         self.chunk_budget = chunk_budget
 
     @torch.inference_mode()
@@ -58,7 +57,7 @@ class DocumentAggregator:
         """Aggregate documents.
 
         Args:
-            chunk_vectors: (num_chunks, hidden_size), all documents' chunks one after the other.
+            chunk_vectors: (num_chunks, width of the first model), all documents' chunks one after the other.
             chunk_offsets: (num_documents + 1,) int64, where each document's chunks start and end.
         """
         counts = np.diff(chunk_offsets)
@@ -66,9 +65,10 @@ class DocumentAggregator:
         logits = torch.full((len(counts), self.num_labels), float("nan"), device=self.device)
         chunk_logits = torch.full((len(vectors), self.num_labels), float("nan"), device=self.device)
         filled = np.flatnonzero(counts)
+        filled = filled[np.argsort(-counts[filled], kind="stable")]
 
-        def run(rows: np.ndarray) -> None:
-            documents = filled[rows]
+        def run(start: int, end: int) -> None:
+            documents = filled[start:end]
             row_counts = counts[documents]
             chunks = _concatenated_ranges(chunk_offsets[:-1][documents], row_counts)
             chunk_index = torch.from_numpy(chunks).to(self.device)

@@ -1,90 +1,31 @@
-"""Where models lie, and checkpoints that are saved without their encoder."""
+"""Loading encoders, and checkpoints that are saved without theirs."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from strideformer.config import PACKAGE
 from strideformer.errors import StrideformerError
+from strideformer.locations import checkpoint_folders, resolve_encoder
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-# How deep below an installed package its model folder may lie.
-PACKAGE_DEPTH = 2
-
-
-def resolve_encoder(name: str) -> Path:
-    """The folder of a model, found without asking a hub.
-
-    Args:
-        name: a folder; ``package:NAME`` or NAME, an installed package that holds a model folder; or a hub id whose
-            config and weights are in the hub cache.
-
-    Raises:
-        StrideformerError: there is none.
-    """
-    if not name.startswith(PACKAGE):
-        folder = Path(name).expanduser()
-        if (folder / "config.json").is_file():
-            return folder
-        if folder.is_dir():
-            raise StrideformerError(f"{name} is a folder without a config.json: give a model's folder")
-    package = name.removeprefix(PACKAGE)
-    if package.isidentifier() and (found := _model_in_package(package)) is not None:
-        return found
-    if name.startswith(PACKAGE):
-        raise StrideformerError(
-            f"{name}: no installed package {package!r} holds a model folder: pip install {package.replace('_', '-')}"
-        )
-    remedy = f"check the name, or download it first with `hf download {name}`"
-    try:
-        folder = Path(snapshot_download(name, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError, ValueError) as error:
-        raise StrideformerError(
-            f"model {name!r} is no folder, no installed package with a model in it, and not in the hub cache: {remedy}"
-        ) from error
-    if not _has_weights(folder):  # AutoConfig alone has been there
-        raise StrideformerError(f"model {name!r} is in the hub cache without its weights: {remedy}")
-    return folder
-
-
-def checkpoint_folder(name: str) -> tuple[Path, PreTrainedConfig]:
-    """Folder and config of a Strideformer; its encoder is not looked for.
-
-    Raises:
-        StrideformerError: it is not there, or is another kind of model.
-    """
-    folder = resolve_encoder(name)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    if config.model_type != "strideformer":
-        raise StrideformerError(
-            f"{name} is a {config.model_type} model, not a Strideformer checkpoint: train an aggregator over it first"
-        )
-    return folder, config
-
-
-def checkpoint_folders(name: str) -> dict[str, Path]:
-    """``{"checkpoint": folder}`` of a Strideformer, with ``"encoder"`` where it was saved without the encoder.
-
-    Raises:
-        StrideformerError: it is not there, or is another kind of model, or its encoder is not there.
-    """
-    folder, config = checkpoint_folder(name)
-    if config.first_model_hash is None:
-        return {"checkpoint": folder}
-    return {"checkpoint": folder, "encoder": resolve_encoder(config.first_model_name)}
+__all__ = [
+    "checkpoint_folders",
+    "hash_of_left_out",
+    "load_first_model",
+    "load_named_first_model",
+    "new_first_model",
+    "resolve_encoder",
+    "weights_hash",
+]
 
 
 def load_first_model(name: str | Path, **kwargs: Any) -> PreTrainedModel:
@@ -176,21 +117,3 @@ def hash_of_left_out(name: str | None, state: Mapping[str, Tensor]) -> str:
             f"include_first_model=True"
         )
     return weights_hash(named)
-
-
-def _has_weights(folder: Path) -> bool:
-    return any((folder / weights).is_file() for weights in WEIGHTS)
-
-
-def _model_in_package(package: str) -> Path | None:
-    """The model folder inside an installed package, which is not imported."""
-    try:
-        spec = find_spec(package)
-    except (ImportError, ValueError):
-        return None
-    for location in (spec.submodule_search_locations or []) if spec is not None else []:
-        for depth in range(PACKAGE_DEPTH + 1):
-            for config in sorted(Path(location).glob("*/" * depth + "config.json")):
-                if _has_weights(config.parent):
-                    return config.parent
-    return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from strideformer.chunk_template import ChunkTemplate
 from strideformer.errors import StrideformerError
+from strideformer.proven_tokenizer import FastStatus
 from strideformer.tokenizing import TextTokenizer, TokenizedText
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ class Chunker:
         if pair not in self._templates:
             self._templates[pair] = ChunkTemplate.probe(self._tokenizer.tokenizer, pair)
         return self._templates[pair]
+
+    @property
+    def fast_status(self) -> FastStatus:
+        """Whether a faster tokenizer is in use, and what it did so far."""
+        return self._tokenizer.fast.status
 
     def num_chunks(self, num_tokens: int) -> int:
         """Chunks of a document (not a pair) of so many tokens, ``max_chunks`` at most."""
@@ -252,6 +258,18 @@ class Chunker:
 
     def _joined(self, ids: list[np.ndarray]) -> np.ndarray:
         return np.concatenate(ids) if ids else np.empty(0, self._tokenizer.dtype)
+
+
+def check_length(max_length: int, positions: int | None) -> None:
+    """Refuse chunks longer than the encoder has positions for (None: it takes any length).
+
+    Raises:
+        StrideformerError: ``max_length`` is above that.
+    """
+    if positions is not None and max_length > positions:
+        raise StrideformerError(
+            f"max_length={max_length} is more than the {positions} positions of the encoder: use at most {positions}"
+        )
 
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from strideformer.aggregator_options import refuse_contradictions
+from strideformer.chunking import check_length
 from strideformer.errors import StrideformerError
+from strideformer.locations import PACKAGE
 
-CHUNK_POOLINGS = ("mean", "cls")
-CHUNK_POSITIONS = ("none", "learned", "sinusoidal")
-DOCUMENT_POOLINGS = ("mean", "attention", "cls")
 # The special tokens around one text of every common encoder; Chunker checks with those of the tokenizer at hand.
 USUAL_SPECIAL_TOKENS = 2
 DEFAULT_MAX_LENGTH, DEFAULT_STRIDE = 384, 128
@@ -25,8 +26,6 @@ DEFAULT_FIRST_MODEL = {
     "num_attention_heads": 12,
     "intermediate_size": 1536,
 }
-# How an installed package that holds a model folder is named.
-PACKAGE = "package:"
 # These count positions from the padding token's id on, and so have that many fewer for tokens.
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "xlm-roberta-xl"}
 # These attend by relative distance and take any length, whatever their config says of positions.
@@ -44,18 +43,37 @@ class StrideformerConfig(PreTrainedConfig):
         max_length, stride: tokens in a chunk, special ones included, and tokens that it shares with the one before;
             a checkpoint carries those that it was trained with. By default 384 and 128, or what an encoder with fewer
             positions has, and a third of that.
-        hidden_size: width of the second model; it is the first model's, and must be if given.
+        hidden_size: width of the second model; the first model's by default, and reached by a projection otherwise.
         num_hidden_layers, num_attention_heads, intermediate_size, hidden_act, dropout, layer_norm_eps: of the second
-            model, a post-norm transformer encoder.
+            model, a transformer encoder. Without layers the chunk vectors are pooled and classified as they are.
+        norm_position: ``post``, layer norms after each block as in Vaswani et al. 2017, or ``pre``, before it and once
+            at the end, which trains deep stacks without a warm-up (Xiong et al. 2020).
         initializer_range: standard deviation of new weights.
         chunk_pooling: a chunk's vector is the ``mean`` of its tokens' states, or the state of the first (``cls``).
-        normalize_embeddings: scale chunk vectors to length 1.
-        chunk_positions: what is added to the chunk vectors: ``none``, ``learned`` or ``sinusoidal`` positions.
-        document_pooling: a document's logits are the ``mean`` of its chunks' logits, their ``attention``-weighted
-            mean, or are read off a learned vector put before the chunks (``cls``).
+        normalize_embeddings: scale chunk vectors to length 1 as part of the encoder, as sentence transformers do it.
+        chunk_vector_norm: how vectors enter the second model: as they are (``none``), scaled to ``length`` 1, through
+            a ``layer`` norm, or in ``standard`` form, each feature with mean 0 and deviation 1 over the training
+            chunks. Only the last two bring vectors of length 1 to the scale of ``sinusoidal`` positions.
+        chunk_positions: what is added to the vectors: ``none``, ``learned`` positions (at most max_chunks),
+            ``sinusoidal`` ones, or ``both_ends``, learned ones counted from the start and from the end.
+        input_dropout, chunk_dropout: share of the vectors' features, and of whole chunks, left out in training.
+        document_pooling: how chunks make a document. Its logits are the ``mean`` of its chunks' logits, their mean
+            weighted by ``attention``, or by attention of each label's own (``label_attention``, Mullenbach et al.
+            2018), or read off the mean of the chunks' states (``mean_states``), the largest value of each feature
+            (``max``, as in Dai et al. 2022), or a learned vector put before the chunks (``cls``).
+        mix_chunk_statistics: one or several of ``mean``, ``max`` and ``variance``: those of a document's vectors, as
+            they enter the second model, that have weights of their own to the logits.
+        classifier_hidden_size: width of a hidden layer before the logits; 0 is none.
+        classifier_dropout: dropout of what the classifier reads.
+        loss, focal_gamma: of classes: ``cross_entropy`` (binary for multi-label), or ``focal`` (Lin et al. 2017),
+            which turns to documents that are still wrong, the more the larger gamma is.
+        class_weights: one a label: how much a document of that class counts in the loss; in multi-label, its presence.
+        label_smoothing: share of a label that is spread over all labels in training.
         first_model_name: where the encoder's weights are found when the checkpoint is without them: a folder,
             ``package:NAME`` for an installed package that holds a model folder, or a hub id.
         first_model_hash: of those weights, written when the checkpoint is saved without them.
+        temperature: what logits are divided by before they become scores, fitted by ``evaluate --calibrate``.
+        thresholds: the score from which each label of a multi-label model is given; None is 0.5 for all.
         kwargs: of ``PreTrainedConfig``: num_labels, id2label, label2id, problem_type, …
 
     Raises:
@@ -85,8 +103,21 @@ class StrideformerConfig(PreTrainedConfig):
         normalize_embeddings: bool = False,
         chunk_positions: str = "none",
         document_pooling: str = "mean",
+        chunk_vector_norm: str = "none",
+        norm_position: str = "post",
+        input_dropout: float = 0.0,
+        chunk_dropout: float = 0.0,
+        mix_chunk_statistics: str | Sequence[str] = (),
+        classifier_hidden_size: int = 0,
+        classifier_dropout: float = 0.0,
+        loss: str = "cross_entropy",
+        focal_gamma: float = 2.0,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
         first_model_name: str | None = None,
         first_model_hash: str | None = None,
+        temperature: float = 1.0,
+        thresholds: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         if stride is None and "num_beams" in kwargs:
@@ -108,12 +139,29 @@ class StrideformerConfig(PreTrainedConfig):
         self.normalize_embeddings = normalize_embeddings
         self.chunk_positions = chunk_positions
         self.document_pooling = document_pooling
+        self.chunk_vector_norm = chunk_vector_norm
+        self.norm_position = norm_position
+        self.input_dropout = input_dropout
+        self.chunk_dropout = chunk_dropout
+        one = isinstance(mix_chunk_statistics, str)
+        self.mix_chunk_statistics = [str(mix_chunk_statistics)] if one else list(mix_chunk_statistics)
+        self.classifier_hidden_size = classifier_hidden_size
+        self.classifier_dropout = classifier_dropout
+        self.loss = loss
+        self.focal_gamma = focal_gamma
+        self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
+        self.label_smoothing = label_smoothing
         self.first_model_name = first_model_name
         self.first_model_hash = first_model_hash
+        self.temperature = temperature
+        self.thresholds = None if thresholds is None else list(thresholds)
         if kwargs.get("id2label") is None and kwargs.get("label2id"):
             kwargs["id2label"] = {index: label for label, index in kwargs["label2id"].items()}
         super().__init__(**kwargs)
-        self._refuse_contradictions()
+        refuse_contradictions(self)
+        self._refuse_wrong_calibration()
+        check_stride(self.stride, self.max_length)
+        check_positions(self.first_model_config, self.max_length)
 
     @classmethod
     def from_two_configs(
@@ -153,45 +201,13 @@ class StrideformerConfig(PreTrainedConfig):
 
     _get_non_default_generation_parameters = _get_generation_parameters  # its name before transformers 5.20
 
-    def _refuse_contradictions(self) -> None:
-        for name, choices in (
-            ("chunk_pooling", CHUNK_POOLINGS),
-            ("chunk_positions", CHUNK_POSITIONS),
-            ("document_pooling", DOCUMENT_POOLINGS),
-        ):
-            if getattr(self, name) not in choices:
-                raise StrideformerError(f"{name}={getattr(self, name)!r} is unknown: use {', '.join(choices)}")
-        for name in (
-            "max_chunks",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "max_length",
-        ):
-            if getattr(self, name) < 1:
-                raise StrideformerError(f"{name}={getattr(self, name)} must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise StrideformerError(f"dropout={self.dropout} must be at least 0 and less than 1")
-        for name in ("layer_norm_eps", "initializer_range"):
-            if not getattr(self, name) > 0:
-                raise StrideformerError(f"{name}={getattr(self, name)} must be greater than 0")
-        if self.hidden_size != self.first_model_config.hidden_size:
+    def _refuse_wrong_calibration(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise StrideformerError(f"temperature={self.temperature} must be greater than 0: 1.0 changes nothing")
+        if self.thresholds is not None and len(self.thresholds) != self.num_labels:
             raise StrideformerError(
-                f"hidden_size={self.hidden_size} differs from the first model's {self.first_model_config.hidden_size}: "
-                f"leave it out or make them equal"
+                f"thresholds has {len(self.thresholds)} values for {self.num_labels} labels: give one a label, or none"
             )
-        if self.hidden_size % self.num_attention_heads:
-            raise StrideformerError(
-                f"num_attention_heads={self.num_attention_heads} does not divide hidden_size={self.hidden_size}: "
-                f"use a divisor of it"
-            )
-        if not 0 <= self.stride < self.max_length - USUAL_SPECIAL_TOKENS:
-            raise StrideformerError(
-                f"stride={self.stride} must be at least 0 and less than max_length without special tokens, "
-                f"{self.max_length} - {USUAL_SPECIAL_TOKENS}: lower stride or raise max_length"
-            )
-        check_positions(self.first_model_config, self.max_length)
 
 
 def _default_max_length(first_model_config: PreTrainedConfig) -> int:
@@ -239,14 +255,23 @@ def max_positions(config: PreTrainedConfig) -> int | None:
     return int(limit)
 
 
+def check_stride(stride: int, max_length: int) -> None:
+    """Refuse chunks that would not move on.
+
+    Raises:
+        StrideformerError: ``stride`` is negative or leaves no new token in a chunk.
+    """
+    if not 0 <= stride < max_length - USUAL_SPECIAL_TOKENS:
+        raise StrideformerError(
+            f"stride={stride} must be at least 0 and less than max_length without special tokens, "
+            f"{max_length} - {USUAL_SPECIAL_TOKENS}: lower stride or raise max_length"
+        )
+
+
 def check_positions(config: PreTrainedConfig, max_length: int) -> None:
     """Refuse chunks longer than the encoder has positions for.
 
     Raises:
         StrideformerError: ``max_length`` is above what the encoder's config allows.
     """
-    limit = max_positions(config)
-    if limit is not None and max_length > limit:
-        raise StrideformerError(
-            f"max_length={max_length} is more than the {limit} positions of the encoder: use at most {limit}"
-        )
+    check_length(max_length, max_positions(config))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from strideformer.errors import StrideformerError
+from strideformer.watchdog import progressed
 
 
 def next_micro_batch(sorted_lengths: np.ndarray, start: int, budget: int) -> int:
@@ -28,17 +29,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def run_in_micro_batches(
-    lengths: np.ndarray, budget: int, run: Callable[[np.ndarray], None], what: str = "chunk"
+    sorted_lengths: np.ndarray, budget: int, run: Callable[[int, int], None], what: str = "chunk"
 ) -> int:
-    """Call ``run(rows)`` on index arrays that together cover every row once, longest rows first.
+    """Call ``run(start, end)`` on consecutive ranges that together cover every row once.
 
-    Longest first, so that a budget too large for the device shows on the first micro-batch: it is halved
-    then, as often as needed, and the run goes on with what is left.
+    The longest come first, so that a budget too large for the device shows on the first micro-batch: it is
+    halved then, as often as needed, and the run goes on with what is left.
 
     Args:
-        lengths: (rows,) integers, the padded cost of each row (tokens of a chunk, chunks of a document).
+        sorted_lengths: (rows,) integers sorted from long to short, the padded cost of each row (tokens of a
+            chunk, chunks of a document).
         budget: the most padded cells (rows × longest) that one micro-batch may have.
-        run: does the work for the rows that it is handed; must be safe to call again after running out of memory.
+        run: does the work for the range that it is handed; must be safe to call again after running out of memory.
         what: what a row is, for the error message.
 
     Returns:
@@ -47,13 +49,11 @@ def run_in_micro_batches(
     Raises:
         StrideformerError: a single row does not fit the device.
     """
-    order = np.argsort(-lengths, kind="stable")
-    sorted_lengths = lengths[order]
     start = 0
-    while start < len(order):
+    while start < len(sorted_lengths):
         end = next_micro_batch(sorted_lengths, start, budget)
         try:
-            run(order[start:end])
+            run(start, end)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -66,5 +66,6 @@ def run_in_micro_batches(
                 torch.cuda.empty_cache()
             budget = (end - start) // 2 * int(sorted_lengths[start])
             continue
+        progressed()
         start = end
     return budget

@@ -21,11 +21,13 @@ from strideformer.checkpoint import (
     new_first_model,
     resolve_encoder,
 )
+from strideformer.chunk_inputs import ChunkInputs, Standardization, drop_chunks, pad_documents
 from strideformer.config import StrideformerConfig, name_of_encoder
+from strideformer.document_head import DocumentHead
 from strideformer.errors import StrideformerError
 from strideformer.losses import document_loss
 from strideformer.pooling import pool_tokens
-from strideformer.second_model import SecondModel, pad_documents, sinusoidal_positions
+from strideformer.second_model import SecondModel
 
 FIRST_MODEL = "first_model."
 
@@ -37,8 +39,8 @@ class StrideformerOutput(ModelOutput):
     Attributes:
         loss: scalar, where labels were given.
         logits: (documents, num_labels).
-        chunk_logits: (num_chunks, num_labels), all documents' chunks one after the other; with mean pooling the
-            document's logits are their mean.
+        chunk_logits: (num_chunks, num_labels), all documents' chunks one after the other: what each chunk says. With
+            mean and attention pooling the document's logits are their mean: see ``DocumentHead``.
         first_model_hidden_states: (num_chunks, length, hidden_size) token states, on request.
         second_model_hidden_states: (documents, most chunks, hidden_size), one more row first with ``cls`` pooling, on
             request.
@@ -68,14 +70,10 @@ class Strideformer(PreTrainedModel):
     def __init__(self, config: StrideformerConfig) -> None:
         super().__init__(config)
         self.first_model = new_first_model(config.first_model_config)
+        self.chunk_inputs = ChunkInputs(config)
         self.second_model = SecondModel(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        if config.chunk_positions == "learned":
-            self.chunk_position_embeddings = nn.Embedding(config.max_chunks, config.hidden_size)
-        if config.document_pooling == "attention":
-            self.document_attention = nn.Linear(config.hidden_size, 1)
-        elif config.document_pooling == "cls":
-            self.document_vector = nn.Parameter(torch.empty(config.hidden_size))
+        self.document_head = DocumentHead(config)
+        self.classifier = nn.Linear(config.classifier_hidden_size or config.hidden_size, config.num_labels)
         self.post_init()
         being_loaded = next(self.first_model.parameters()).is_meta
         if being_loaded:
@@ -168,11 +166,12 @@ class Strideformer(PreTrainedModel):
                 (documents, num_labels) float for regression.
             batch_size: number of documents when all have the same number of chunks, as 0.2.0 had it.
             chunk_counts: (documents,) int64, the number of chunks of each document, which may differ.
-            chunk_vectors: (num_chunks, hidden_size), in place of input_ids, where the first model has already run.
+            chunk_vectors: (num_chunks, width of the first model), in place of input_ids, where it has already run.
             output_hidden_states, return_dict: as in the config by default.
 
         Raises:
-            StrideformerError: the counts do not add up to the chunks, or there is nothing to classify.
+            StrideformerError: the counts do not add up to the chunks, there is nothing to classify, or the labels
+                are not of the shape that the kind of problem needs.
         """
         token_states = None
         if chunk_vectors is None:
@@ -183,7 +182,7 @@ class Strideformer(PreTrainedModel):
         logits, chunk_logits, states = self.aggregate(
             chunk_vectors, self._counts(chunk_vectors, chunk_counts, batch_size)
         )
-        loss = None if labels is None else document_loss(logits, labels, self.config.problem_type)
+        loss = None if labels is None else document_loss(logits, labels, self.config)
         output = StrideformerOutput(loss, logits, chunk_logits)
         if self.config.output_hidden_states if output_hidden_states is None else output_hidden_states:
             output["first_model_hidden_states"], output["second_model_hidden_states"] = token_states, states
@@ -198,37 +197,17 @@ class Strideformer(PreTrainedModel):
         """Run the second model over ragged documents.
 
         Args:
-            chunk_vectors: (num_chunks, hidden_size), all documents' chunks one after the other.
+            chunk_vectors: (num_chunks, width of the first model), all documents' chunks one after the other.
             chunk_counts: (documents,) int64, at least 1 each.
 
         Returns:
             (documents, num_labels) logits, (num_chunks, num_labels) chunk logits, and
             (documents, most chunks, hidden_size) states, with one more row first when ``document_pooling`` is ``cls``.
         """
-        config = self.config
-        padded, present = pad_documents(chunk_vectors.to(self.classifier.weight.dtype), chunk_counts)
-        longest = padded.shape[1]
-        if longest > config.max_chunks and config.chunk_positions == "learned":
-            raise StrideformerError(
-                f"a document has {longest} chunks but there are positions for max_chunks={config.max_chunks}: cut it"
-            )
-        if config.chunk_positions == "learned":
-            padded = padded + self.chunk_position_embeddings.weight[:longest]
-        elif config.chunk_positions == "sinusoidal":
-            padded = padded + sinusoidal_positions(longest, config.hidden_size, padded)
-        attended = present
-        if config.document_pooling == "cls":
-            first = self.document_vector.to(padded.dtype).expand(len(padded), 1, -1)
-            padded = torch.cat([first, padded], dim=1)
-            attended = torch.cat([present.new_ones(len(present), 1), present], dim=1)
-        states = self.second_model(padded, None if bool(attended.all()) else ~attended)
-        chunk_states = states[:, 1:] if config.document_pooling == "cls" else states
-        chunk_logits = self.classifier(chunk_states)
-        if config.document_pooling == "cls":
-            logits = self.classifier(states[:, 0])
-        else:
-            weights = self._chunk_weights(chunk_states, present).unsqueeze(-1)
-            logits = (weights * chunk_logits.float()).sum(dim=1).to(chunk_logits.dtype)
+        vectors, present = pad_documents(self.chunk_inputs.scaled(chunk_vectors.to(self.dtype)), chunk_counts)
+        kept = drop_chunks(present, self.config.chunk_dropout) if self.training else present
+        states = self.second_model(self.chunk_inputs(vectors, chunk_counts), kept)
+        logits, chunk_logits = self.document_head(states, vectors, kept, self.classifier)
         return logits, chunk_logits[present], states
 
     def train(self, mode: bool = True) -> Self:
@@ -237,14 +216,6 @@ class Strideformer(PreTrainedModel):
         if self.config.freeze_first_model:
             self.first_model.eval()
         return self
-
-    def _chunk_weights(self, chunk_states: Tensor, present: Tensor) -> Tensor:
-        """(documents, most chunks) float32 weights that add up to 1 over the chunks that are there."""
-        if self.config.document_pooling == "attention":
-            scores = self.document_attention(chunk_states).squeeze(-1).float()
-            weights: Tensor = scores.masked_fill(~present, float("-inf")).softmax(dim=1)
-            return weights
-        return present.float() / present.sum(dim=1, keepdim=True)
 
     def _token_states(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -291,8 +262,12 @@ class Strideformer(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, Strideformer) and module.config.document_pooling == "cls":
+        if isinstance(module, SecondModel) and module.document_vector is not None:
             init.normal_(module.document_vector, mean=0.0, std=self.config.initializer_range)
+        elif isinstance(module, Standardization):
+            init.zeros_(module.mean)
+            init.ones_(module.deviation)
+            init.zeros_(module.seen)
 
 
 AutoConfig.register(StrideformerConfig.model_type, StrideformerConfig, exist_ok=True)

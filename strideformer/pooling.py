@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -37,6 +38,26 @@ def pool_tokens(
     else:
         mask = attention_mask.unsqueeze(-1).float()
         pooled = (token_states.float() * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+    return normalize(pooled, dim=-1) if normalize_embeddings else pooled
+
+
+def pool_packed(
+    token_states: Tensor, offsets: Tensor, chunk_pooling: str = "mean", normalize_embeddings: bool = False
+) -> Tensor:
+    """`pool_tokens` of chunks that lie one after the other without padding.
+
+    Args:
+        token_states: (num_tokens, hidden_size), any floating type.
+        offsets: (num_chunks + 1,) integers, where each chunk starts and ends; no chunk is empty.
+        chunk_pooling, normalize_embeddings: as in `pool_tokens`.
+
+    Returns:
+        (num_chunks, hidden_size) float32.
+    """
+    if chunk_pooling == "cls":
+        pooled = token_states[offsets[:-1].long()].float()
+    else:
+        pooled = torch.segment_reduce(token_states.float(), "mean", offsets=offsets.long(), axis=0)
     return normalize(pooled, dim=-1) if normalize_embeddings else pooled
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers import PreTrainedConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 MULTI_LABEL_THRESHOLD = 0.5
 
@@ -17,17 +20,27 @@ class LabelSpace:
     Attributes:
         names: the label of each logit, in order.
         problem_type: ``single_label_classification`` | ``multi_label_classification`` | ``regression``.
+        temperature: logits are divided by it; 1 for an uncalibrated model, without meaning for a regression.
+        thresholds: the score from which each label of a multi-label model is given; None is 0.5 for all.
     """
 
     names: tuple[str, ...]
     problem_type: str
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> LabelSpace:
         """The label space of a model's config; one label without a problem type is a regression."""
         names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
         default = "regression" if config.num_labels == 1 else "single_label_classification"
-        return cls(names, config.problem_type or default)
+        thresholds = getattr(config, "thresholds", None)
+        return cls(
+            names,
+            config.problem_type or default,
+            float(getattr(config, "temperature", 1.0)),
+            None if thresholds is None else tuple(thresholds),
+        )
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """(num_documents, num_labels) logits to probabilities (softmax, or sigmoid for multi-label) in float32.
@@ -36,7 +49,7 @@ class LabelSpace:
         """
         if self.problem_type == "regression":
             return logits.astype(np.float32)
-        wide = logits.astype(np.float64)
+        wide = logits.astype(np.float64) / self.temperature
         if self.problem_type == "multi_label_classification":
             small = np.exp(-np.abs(wide))  # of what is never positive, so that it cannot overflow
             sigmoid: np.ndarray = np.where(wide >= 0, 1 / (1 + small), small / (1 + small))
@@ -48,7 +61,8 @@ class LabelSpace:
         """(num_documents, num_labels) scores to a mask of the labels given: one a row, any number, or none."""
         given = np.zeros(scores.shape, dtype=bool)
         if self.problem_type == "multi_label_classification":
-            given = scores >= MULTI_LABEL_THRESHOLD
+            thresholds = MULTI_LABEL_THRESHOLD if self.thresholds is None else self.thresholds
+            given = scores >= np.asarray(thresholds, dtype=np.float32)
         elif self.problem_type == "single_label_classification":
             given[np.arange(len(scores)), scores.argmax(axis=-1)] = True
         return given

@@ -9,7 +9,12 @@ from typing import Any
 
 # A cut lies before a single ASCII space between two ASCII letters or digits: no accent, run of white space
 # or punctuation mark touches it, so nothing that a normalizer composes or collapses can reach across.
-_CUT = re.compile(r"[0-9A-Za-z] [0-9A-Za-z]")
+_CUT = re.compile(r"[0-9A-Za-z](?= [0-9A-Za-z])")
+# To tokenizers of the BERT kind white space is nothing, and these marks are words of their own, so that a text may
+# also be cut between a visible ASCII character and white space, and after such a mark, whatever comes next: there is
+# more than one cut a line in tables, code and Chinese, where the others are rare.
+_MARKS = "\u3001\u3002\uff0c"
+_WIDE_CUT = re.compile(rf"[!-~](?=[ \t\n\r])|[{_MARKS}]")
 
 # Normalizers that treat each character, or each run of neighbouring non-ASCII characters, for itself.
 _LOCAL_NORMALIZERS = {
@@ -59,10 +64,17 @@ _PROBES = (
 _MOST_TOKENS_PROBED = 64
 
 
-def find_safe_cut(text: str, start: int, end: int) -> int | None:
-    """The first safe cut in ``text[start:end]``: the space there belongs to the second half."""
-    found = _CUT.search(text, start, end)
-    return found.start() + 1 if found else None
+def find_safe_cut(text: str, start: int, end: int, *, wide: bool = False) -> int | None:
+    """The first safe cut in ``text[start:end]``: the space there belongs to the second half.
+
+    Args:
+        text: what is to be cut.
+        start: the first character that may be looked at.
+        end: the first character that may not.
+        wide: whether the tokenizer `drops_white_space`, which allows many more cuts.
+    """
+    found = (_WIDE_CUT if wide else _CUT).search(text, start, end)
+    return found.end() if found else None
 
 
 def splits_at_safe_cuts(tokenizer: Any) -> bool:
@@ -88,6 +100,21 @@ def splits_at_safe_cuts(tokenizer: Any) -> bool:
         and _ends_words_at_spaces(_steps(pre_tokenizer_description, "pretokenizers"))
         and not any(_may_cross_a_cut(token) for token in added)
         and _agrees_on_probes(tokenizer, [token.content for token in added[:_MOST_TOKENS_PROBED]])
+    )
+
+
+def drops_white_space(tokenizer: Any) -> bool:
+    """Whether ids of a text are those of its parts wherever `find_safe_cut` would cut it with ``wide=True``.
+
+    Args:
+        tokenizer: a ``tokenizers.Tokenizer`` for which `splits_at_safe_cuts` is true.
+    """
+    kinds = (type(tokenizer.normalizer).__name__, type(tokenizer.pre_tokenizer).__name__)
+    added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
+    return (
+        kinds == ("BertNormalizer", "BertPreTokenizer")
+        and not any(re.search(rf"[\s{_MARKS}]", content) for content in added)
+        and _agrees_on_probes(tokenizer, added[:_MOST_TOKENS_PROBED], wide=True)
     )
 
 
@@ -143,12 +170,12 @@ def _may_cross_a_cut(token: Any) -> bool:
     return bool(re.search(r"\w\s", content)) or (token.rstrip and bool(re.search(r"\w$", content)))
 
 
-def _agrees_on_probes(tokenizer: Any, added_tokens: list[str]) -> bool:
+def _agrees_on_probes(tokenizer: Any, added_tokens: list[str], *, wide: bool = False) -> bool:
     probes = [*_PROBES, *(f"a {token} b{token}c d {token}" for token in added_tokens)]
     for probe in probes:
         parts = []
         start = 0
-        while (cut := find_safe_cut(probe, start, len(probe))) is not None:
+        while (cut := find_safe_cut(probe, start, len(probe), wide=wide)) is not None:
             parts.append(probe[start:cut])
             start = cut
         parts.append(probe[start:])

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from strideformer.errors import StrideformerError
-from strideformer.safe_cuts import find_safe_cut, splits_at_safe_cuts
+from strideformer.fast_tokenizer import load_tokie
+from strideformer.proven_tokenizer import START_AFTER_CHARACTERS, LoadFast, ProvenTokenizer
+from strideformer.safe_cuts import drops_white_space, find_safe_cut, splits_at_safe_cuts
+from strideformer.watchdog import progressed
 
 # One string is never tokenised by two threads, so a long text is cut into segments of this many characters.
 SEGMENT_CHARACTERS = 20_000
@@ -91,12 +94,20 @@ class TextTokenizer:
         StrideformerError: the tokenizer is a slow one, or cannot be copied.
     """
 
-    def __init__(self, tokenizer: Any, segment_characters: int = SEGMENT_CHARACTERS) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        segment_characters: int = SEGMENT_CHARACTERS,
+        load_fast: LoadFast = load_tokie,
+        fast_after: int = START_AFTER_CHARACTERS,
+    ) -> None:
         self.tokenizer = copy_backend(tokenizer)
+        self.fast = ProvenTokenizer(self.tokenizer, load_fast, fast_after)
         self.segment_characters = segment_characters
         largest_id = max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
         self.dtype = np.dtype(np.uint16 if largest_id < 2**16 else np.uint32)
         self._has_safe_cuts = splits_at_safe_cuts(self.tokenizer)
+        self._has_wide_cuts = self._has_safe_cuts and drops_white_space(self.tokenizer)
 
     def tokenize(
         self, texts: Sequence[str], needed: np.ndarray, *, offsets: bool = False, column: str = "text"
@@ -121,6 +132,7 @@ class TextTokenizer:
         while pending:
             for group in _grouped(segment for reading in pending for segment in self._next_segments(reading)):
                 self._read(group, offsets, column)
+                progressed()
             pending = [reading for reading in pending if reading.pending]
         return [self._finish(reading, offsets) for reading in readings]
 
@@ -154,41 +166,50 @@ class TextTokenizer:
         far = start + 2 * reach
         if far >= reading.end:
             return _Segment(reading, start, reading.end, exact=True)
-        cut = find_safe_cut(reading.text, start + reach, far) if self._has_safe_cuts else None
+        cut = None
+        if self._has_safe_cuts:
+            cut = find_safe_cut(reading.text, start + reach, far, wide=self._has_wide_cuts)
         return _Segment(reading, start, cut or far, exact=cut is not None)
 
     def _read(self, group: list[_Segment], offsets: bool, column: str) -> None:
         """Tokenise segments and hand each its tokens; the segments of one text must come in their order."""
-        fast = [segment for segment in group if segment.exact and not offsets]
+        plain = [segment for segment in group if segment.exact and not offsets]
         with_offsets = [segment for segment in group if not segment.exact or offsets]
-        for segments, encode in (
-            (fast, self._encode_without_offsets),
-            (with_offsets, self.tokenizer.encode_batch),
-        ):
-            if segments:
-                for segment, encoding in zip(segments, _encode(segments, encode, column), strict=True):
-                    self._take(segment, encoding, offsets)
+        for segment, ids in zip(plain, self._plain_ids(plain, column), strict=True):
+            self._take(segment, ids)
+        # The last segment of a text is the only one that may not be exact, so it still comes after the others.
+        encodings = _encode(with_offsets, self.tokenizer.encode_batch, column)
+        for segment, encoding in zip(with_offsets, encodings, strict=True):
+            self._take_trusted(segment, encoding, offsets)
 
-    @property
-    def _encode_without_offsets(self) -> Any:
-        return getattr(self.tokenizer, "encode_batch_fast", self.tokenizer.encode_batch)
+    def _plain_ids(self, segments: list[_Segment], column: str) -> list[np.ndarray]:
+        found = [self.fast.encode(segment.text()) for segment in segments]
+        referred = [segment for segment, ids in zip(segments, found, strict=True) if ids is None]
+        encode = getattr(self.tokenizer, "encode_batch_fast", self.tokenizer.encode_batch)
+        encodings = iter(_encode(referred, encode, column))
+        return [
+            np.array(next(encodings).ids, dtype=self.dtype) if ids is None else ids.astype(self.dtype) for ids in found
+        ]
 
-    def _take(self, segment: _Segment, encoding: Any, offsets: bool) -> None:
+    def _take_trusted(self, segment: _Segment, encoding: Any, offsets: bool) -> None:
+        """Take all of an exact segment's tokens, else those that what follows the segment cannot change."""
         reading = segment.reading
         ids = np.array(encoding.ids, dtype=self.dtype)
-        spans = None
-        if offsets or not segment.exact:
-            spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        if spans is not None and not segment.exact:
+        spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        if not segment.exact:
             untrusted = spans[:, 1] > segment.end - segment.start - UNTRUSTED_CHARACTERS
             trusted = int(untrusted.argmax()) if untrusted.any() else len(ids)
             if reading.num_tokens + trusted < reading.needed:
                 reading.reach = 2 * (segment.end - segment.start)
                 return
             ids, spans = ids[:trusted], spans[:trusted]
-        reading.ids.append(ids)
-        if offsets and spans is not None:
+        if offsets:
             reading.offsets.append(spans + segment.start)
+        self._take(segment, ids)
+
+    def _take(self, segment: _Segment, ids: np.ndarray) -> None:
+        reading = segment.reading
+        reading.ids.append(ids)
         reading.num_tokens += len(ids)
         if segment.exact:
             reading.position = segment.end
@@ -238,6 +259,8 @@ def _grouped(segments: Iterable[_Segment]) -> Iterator[list[_Segment]]:
 
 
 def _encode(segments: list[_Segment], encode: Any, column: str) -> list[Any]:
+    if not segments:
+        return []
     try:
         return list(encode([segment.text() for segment in segments], add_special_tokens=False))
     except BaseException as error:

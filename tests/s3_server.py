@@ -74,6 +74,8 @@ class S3Server:
     secret_key: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
     region: str = "us-east-1"
     endpoint: str = ""
+    ports: dict[str, int] = field(default_factory=dict)
+    _command: list[str] = field(default_factory=list, repr=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> S3Server:
@@ -119,6 +121,14 @@ class S3Server:
         self.filesystem().create_dir(name)
         return name
 
+    def kill(self) -> None:
+        """End it with SIGKILL; its data stays, and ``start_again`` goes on with it at the same address."""
+        self._kill()
+
+    def start_again(self) -> None:
+        self._spawn()
+        self._wait_until_ready()
+
     def stop(self) -> None:
         self._kill()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -136,13 +146,14 @@ class S3Server:
 
         s3_port, *ports = free_ports(1 + len(PORT_FLAGS))
         self.endpoint = f"http://127.0.0.1:{s3_port}"
-        command = [
+        self.ports = dict(zip(PORT_FLAGS, ports, strict=True))
+        self._command = [
             str(weed_binary()),
             "server",
             f"-dir={data}",
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",
-            *(f"-{flag}={port}" for flag, port in zip(PORT_FLAGS, ports, strict=True)),
+            *(f"-{flag}={port}" for flag, port in self.ports.items()),
             "-filer=true",
             "-s3",
             f"-s3.port={s3_port}",
@@ -154,10 +165,13 @@ class S3Server:
             "-master.volumeSizeLimitMB=64",
             "-volume.max=0",
         ]
+        self._spawn()
+
+    def _spawn(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        with (self.folder / "weed.log").open("wb") as log:
+        with (self.folder / "weed.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                self._command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,

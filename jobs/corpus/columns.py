@@ -18,9 +18,12 @@ _FIRST_CHARACTERS = 64
 
 @dataclass(frozen=True)
 class InputColumns:
-    """Names of the input's columns. ``pair`` is the second text, ``id`` the document's own id."""
+    """Names of the input's columns. ``pair`` is the second text, ``id`` the document's own id.
 
-    text: str = "text"
+    ``text`` is None where only ids and kept columns are wanted, as of a file of labels.
+    """
+
+    text: str | None = "text"
     pair: str | None = None
     id: str | None = None
     keep: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ import pyarrow.csv
 
 from jobs.corpus.columns import BadRows, InputColumns, RawRows, brief
 from jobs.corpus.records import record_bounds
-from strideformer.errors import StrideformerError
+from jobs.corpus.refusal import UNREADABLE_FILE, WRONG_SCHEMA, FileRefusedError
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 # A field in quotes, letters after its closing quote (which are not meant to be), or a field without quotes. As
@@ -27,7 +27,7 @@ def header_of(sample: bytes, delimiter: str, source: str) -> list[str]:
     """Column names of a file, from its first bytes without a byte order mark.
 
     Raises:
-        StrideformerError: the header is not UTF-8, or names a column twice.
+        FileRefusedError: the header is not UTF-8, or names a column twice.
     """
     starts, ends, _ = record_bounds(sample, delimiter, is_last=True)
     if not starts.size:
@@ -36,10 +36,10 @@ def header_of(sample: bytes, delimiter: str, source: str) -> list[str]:
         fields = _fields(sample[starts[0] : ends[0]], delimiter)
         names = [field.decode("utf-8") for field in fields]
     except ValueError as error:
-        raise StrideformerError(f"{source} has a header that cannot be read: {brief(error)}") from error
+        raise FileRefusedError(UNREADABLE_FILE, f"{source} has a header that cannot be read: {brief(error)}") from error
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise StrideformerError(f"{source} has two columns named {doubled[0]!r}: rename one")
+        raise FileRefusedError(WRONG_SCHEMA, f"{source} has two columns named {doubled[0]!r}: rename one")
     return names
 
 

@@ -11,7 +11,7 @@ import pyarrow.json
 
 from jobs.corpus.columns import BadRows, InputColumns, RawRows, brief, cast_value
 from jobs.corpus.records import record_bounds
-from strideformer.errors import StrideformerError
+from jobs.corpus.refusal import UNREADABLE_FILE, FileRefusedError
 
 
 def schema_of(sample: bytes, source: str) -> pa.Schema:
@@ -20,17 +20,17 @@ def schema_of(sample: bytes, source: str) -> pa.Schema:
     Strings that look like times stay strings: they are not ours to interpret.
 
     Raises:
-        StrideformerError: the file is one JSON array, or no line of the sample is an object.
+        FileRefusedError: the file is one JSON array, or no line of the sample is an object.
     """
     if sample.lstrip().startswith(b"["):
-        raise StrideformerError(f"{source} is one JSON array, not JSON Lines: write one object a line")
+        raise FileRefusedError(UNREADABLE_FILE, f"{source} is one JSON array, not JSON Lines: write one object a line")
     try:
         options = pa.json.ReadOptions(use_threads=False, block_size=max(len(sample), 1))
         inferred = pa.json.read_json(pa.BufferReader(sample), read_options=options).schema
     except pa.ArrowInvalid:
         inferred = _schema_of_objects(sample)
     if not len(inferred):
-        raise StrideformerError(f"{source} has no line that is a JSON object: it is no JSON Lines file")
+        raise FileRefusedError(UNREADABLE_FILE, f"{source} has no line that is a JSON object: it is no JSON Lines file")
     return pa.schema([(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in inferred])
 
 

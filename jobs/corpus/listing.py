@@ -8,10 +8,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow.fs
 
 from jobs.corpus.filesystems import scheme_of
+from jobs.corpus.links import refuse_escape, walk
+from jobs.corpus.retries import PREFLIGHT_PATIENCE_SECONDS, with_retries
 from jobs.corpus.storage import resolve, url_of
 from jobs.corpus.storage_errors import require_bucket, storage_error
 from strideformer.errors import StrideformerError
@@ -43,6 +48,7 @@ class InputFile:
     modified: str  # ISO 8601 in UTC with nanoseconds; "" where the storage does not tell
     format: str  # one of FORMATS
     compression: str  # gzip, zstd, bz2 or none
+    etag: str = ""  # of the object that the plan looked into; "" where there is none
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def list_inputs(inputs: Sequence[str], options: Mapping[str, str], file_format: 
     for url in inputs:
         filesystem, path = resolve(url, options)
         try:
-            entries = list(_files_of(filesystem, path, url))
+            entries = with_retries(partial(_entries, filesystem, path, url), url, PREFLIGHT_PATIENCE_SECONDS)
         except Exception as error:  # botocore's and aiohttp's errors are no OSErrors
             raise storage_error(error, url) from error
         if not entries:
@@ -116,26 +122,53 @@ def _format_of(path: str, forced: str | None) -> tuple[str | None, str]:
     return kind, compression
 
 
+def _entries(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> list[_Entry]:
+    return list(_files_of(filesystem, path, url))
+
+
 def _files_of(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> Iterator[_Entry]:
+    _refuse_climbing(url)
     entry = _look(filesystem, path)
     if entry is not None:
-        yield from _expand(filesystem, entry)
+        yield from _expand(filesystem, entry, entry.path)
     elif _MAGIC.search(path) and scheme_of(url) not in ("http", "https"):
         fixed, patterns = _split_glob(path)
-        for matched in _match(filesystem, fixed, patterns):
-            yield from _expand(filesystem, matched)
+        for matched in _match(filesystem, fixed, patterns, fixed):
+            yield from _expand(filesystem, matched, fixed)
     else:
         require_bucket(filesystem, path, url)
         raise StrideformerError(f"{url} does not exist: check the path")
 
 
-def _expand(filesystem: pyarrow.fs.FileSystem, entry: _Entry) -> Iterator[_Entry]:
-    if not entry.is_folder:
+def _refuse_climbing(url: str) -> None:
+    """``a/*/../..`` would read what lies above ``a``, where nobody expects it."""
+    names = unquote(url).split("/")
+    first = next((i for i, name in enumerate(names) if _MAGIC.search(name)), len(names))
+    if ".." in names[first:]:
+        raise StrideformerError(f"{url} has .. after a wildcard: write the folder that is meant without it")
+
+
+def _expand(filesystem: pyarrow.fs.FileSystem, entry: _Entry, root: str) -> Iterator[_Entry]:
+    """The files below a folder, hidden names left out; a file is itself."""
+    if entry.is_folder:
+        yield from _files_below(filesystem, entry.path, root)
+    else:
         yield entry
+
+
+def _files_below(
+    filesystem: pyarrow.fs.FileSystem, folder: str, root: str, hidden: tuple[str, ...] = _HIDDEN
+) -> Iterator[_Entry]:
+    if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
+        if not Path(folder).is_dir():
+            return  # the folder before a wildcard
+        for found in walk(folder, root, hidden):
+            stat = found.stat()
+            yield _Entry(found.path, stat.st_size, iso_time(stat.st_mtime_ns), False)
         return
-    for below in _list(filesystem, entry.path, recursive=True):
-        names = below.path[len(entry.path) :].strip("/").split("/")
-        if not below.is_folder and not any(name.startswith(_HIDDEN) for name in names):
+    for below in _list(filesystem, folder, recursive=True):
+        names = below.path[len(folder) :].strip("/").split("/")
+        if not below.is_folder and not any(name.startswith(hidden) for name in names):
             yield below
 
 
@@ -146,10 +179,10 @@ def _split_glob(path: str) -> tuple[str, list[str]]:
     return "/".join(names[:first]) or ("/" if path.startswith("/") else ""), names[first:]
 
 
-def _match(filesystem: pyarrow.fs.FileSystem, folder: str, patterns: list[str]) -> Iterator[_Entry]:
+def _match(filesystem: pyarrow.fs.FileSystem, folder: str, patterns: list[str], root: str) -> Iterator[_Entry]:
     pattern, rest = patterns[0], patterns[1:]
     if pattern == "**":
-        yield from _match_deep(filesystem, folder, rest)
+        yield from _match_deep(filesystem, folder, rest, root)
         return
     if not _MAGIC.search(pattern):
         entry = _look(filesystem, posixpath.join(folder, pattern))
@@ -157,17 +190,21 @@ def _match(filesystem: pyarrow.fs.FileSystem, folder: str, patterns: list[str]) 
     else:
         matching = (e for e in _list(filesystem, folder, recursive=False) if _matches(_name(e), pattern))
     for entry in matching:
+        if isinstance(filesystem, pyarrow.fs.LocalFileSystem) and Path(entry.path).is_symlink():
+            refuse_escape(entry.path, root)
         if not rest:
             yield entry
         elif entry.is_folder:
-            yield from _match(filesystem, entry.path, rest)
+            yield from _match(filesystem, entry.path, rest, root)
 
 
-def _match_deep(filesystem: pyarrow.fs.FileSystem, folder: str, rest: list[str]) -> Iterator[_Entry]:
+def _match_deep(filesystem: pyarrow.fs.FileSystem, folder: str, rest: list[str], root: str) -> Iterator[_Entry]:
     """``**``: any number of folders, also none, then ``rest``; with no rest, every file below."""
-    for entry in _list(filesystem, folder, recursive=True):
+    # a pattern that begins with _ or . may match such names, and _matches_names passes over the others
+    hidden = () if any(pattern.startswith(_HIDDEN) for pattern in rest) else _HIDDEN
+    for entry in _files_below(filesystem, folder, root, hidden):
         names = entry.path[len(folder) :].strip("/").split("/")
-        if not entry.is_folder and _matches_names(names, ["**", *(rest or ["*"])]):
+        if _matches_names(names, ["**", *(rest or ["*"])]):
             yield entry
 
 
@@ -221,26 +258,31 @@ def _fsspec_handler(filesystem: pyarrow.fs.FileSystem) -> bool:
 
 def _from_native(info: pyarrow.fs.FileInfo) -> _Entry:
     is_folder = info.type == pyarrow.fs.FileType.Directory
-    modified = "" if is_folder or info.mtime_ns is None else _iso(info.mtime_ns)
+    modified = "" if is_folder or info.mtime_ns is None else iso_time(info.mtime_ns)
     return _Entry(info.path, 0 if is_folder else int(info.size), modified, is_folder)
 
 
 def _from_fsspec(info: Mapping[str, object]) -> _Entry:
+    size = info.get("size")
+    is_folder = info.get("type") == "directory"
+    return _Entry(str(info["name"]), size if isinstance(size, int) else 0, modified_of(info), is_folder)
+
+
+def modified_of(info: Mapping[str, object]) -> str:
+    """The time of modification in what an fsspec filesystem tells of a file; "" if it does not tell."""
     moment = next(
         (info[k] for k in ("LastModified", "last_modified", "mtime", "updated", "created") if info.get(k)),
         None,
     )
     if isinstance(moment, datetime):
         moment = moment.replace(tzinfo=moment.tzinfo or UTC)
-        modified = _iso(int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000)
-    elif isinstance(moment, int | float):
-        modified = _iso(int(moment * 1_000_000_000))
-    else:
-        modified = str(moment or "")
-    size = info.get("size")
-    return _Entry(str(info["name"]), size if isinstance(size, int) else 0, modified, info.get("type") == "directory")
+        return iso_time(int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000)
+    if isinstance(moment, int | float):
+        return iso_time(int(moment * 1_000_000_000))
+    return str(moment or "")
 
 
-def _iso(nanoseconds: int) -> str:
+def iso_time(nanoseconds: int) -> str:
+    """Nanoseconds since 1970 as ISO 8601 in UTC."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

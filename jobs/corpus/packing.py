@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from jobs.corpus.listing import InputFile
-from jobs.corpus.pieces import Piece
+from jobs.corpus.pieces import WHOLE_FILE, Piece
 from jobs.corpus.records import CutPoints
+from jobs.corpus.refusal import LARGEST_RECORD, RECORD_TOO_LARGE, Refusal
 
 # A run that every shard reads from its begin (a row group, a compressed file) is cut into no more parts than
 # this, which costs 8 readings of it, unless the parts would not fit in memory.
@@ -18,6 +19,9 @@ _LARGEST_PART = 256 << 20
 
 _SMALLEST_SHARE = 1 / 512  # of a full shard: smaller ones would cost more to schedule than to compute
 _FILES_IN_SHARD = 512  # each is at least one request
+# The first shard of several, as a share of the others: it shows soon that a job works, and what it takes to read
+# and commit one more shard is little beside all the others.
+_FIRST_SHARE = 1 / 16
 _ROUNDING = 1e-6
 _FULLER = 1.25  # times the even share, to make up for shards before that could not be filled
 
@@ -28,6 +32,7 @@ class Run:
 
     ``weight`` is the share of a full shard that they fill. ``divisible``: they may be cut between any two
     rows (a Parquet row group). ``least_target``: the share that a part of its costly surroundings must have.
+    ``refusal``: the run is never read, and goes to the quarantine.
     """
 
     file: InputFile
@@ -38,6 +43,12 @@ class Run:
     weight: float
     divisible: bool
     least_target: float
+    refusal: Refusal | None = None
+
+
+def run_of_refused(file: InputFile, refusal: Refusal, shard_rows: int) -> Run:
+    """A file that cannot be read at all: one document of the plan, whatever it may hold."""
+    return Run(file, WHOLE_FILE, 1, 0, 0, 1 / shard_rows, False, 0.0, refusal)
 
 
 def runs_of(file: InputFile, cuts: CutPoints, shard_rows: int, shard_bytes: int) -> Iterator[Run]:
@@ -49,6 +60,11 @@ def runs_of(file: InputFile, cuts: CutPoints, shard_rows: int, shard_bytes: int)
         num_rows, num_bytes = rows[i + 1] - rows[i], offsets[i + 1] - offsets[i]
         if not num_rows:
             continue
+        if num_rows == 1 and num_bytes > LARGEST_RECORD and _is_read_as_a_whole(file):
+            megabytes = LARGEST_RECORD >> 20
+            refusal = Refusal(RECORD_TOO_LARGE, f"the record has {num_bytes:,} bytes, more than {megabytes} MiB")
+            yield Run(file, rows[i], 1, offsets[i], num_bytes, 1 / shard_rows, False, 0.0, refusal)
+            continue
         weight = max(num_rows / shard_rows, num_bytes / shard_bytes)
         least = 0.0
         if is_parquet and num_bytes > _COSTLY_BYTES:
@@ -58,16 +74,21 @@ def runs_of(file: InputFile, cuts: CutPoints, shard_rows: int, shard_bytes: int)
         yield Run(file, rows[i], num_rows, offsets[i], num_bytes, weight, is_parquet, least)
 
 
-def pack(runs: Sequence[Run], shard_rows: int, shard_bytes: int, min_shards: int) -> list[Piece]:
+def pack(
+    runs: Sequence[Run], shard_rows: int, shard_bytes: int, min_shards: int, small_first: bool = False
+) -> list[Piece]:
     """Pieces of all shards, in the order of the runs.
 
     Shards are of about equal weight: what is left is divided by the number of shards that are left, so that
-    there is no small rest at the end.
+    there is no small rest at the end. With ``small_first`` a small one comes before them where there are several.
     """
     total = sum(run.weight for run in runs)
     wanted = max(math.ceil(total), min(min_shards, math.ceil(total / _SMALLEST_SHARE)), 1)
     target = even = total / wanted
     parts = [part for run in runs for part in _divide(run, even)]
+    if small_first and wanted > 1:
+        parts = [*_without_beginning(parts[0], _FIRST_SHARE * even), *parts[1:]]
+        wanted, target = wanted + 1, _FIRST_SHARE * even
 
     pieces: list[Piece] = []
     shard, filled, files, left = 0, 0.0, 0, total
@@ -80,11 +101,11 @@ def pack(runs: Sequence[Run], shard_rows: int, shard_bytes: int, min_shards: int
             target = min(left / max(wanted - shard, 1), _FULLER * even, 1.0)
         filled += part.weight
         left -= part.weight
-        if same_file:
+        if same_file and part.refusal is None and previous is not None and previous.reason is None:
             last = pieces[-1]
             pieces[-1] = replace(last, num_rows=last.num_rows + part.num_rows, byte_end=_end(part))
         else:
-            files += 1
+            files += not same_file
             pieces.append(_piece(part, shard))
     return pieces
 
@@ -102,9 +123,24 @@ def _divide(run: Run, target: float) -> Iterator[Run]:
         yield replace(run, row_start=run.row_start + first, num_rows=last - first, weight=run.weight * share)
 
 
+def _without_beginning(run: Run, weight: float) -> Iterator[Run]:
+    """The first rows of so much weight, one at least, and the rest, if the run may be divided."""
+    rows = max(1, int(run.num_rows * weight / run.weight)) if run.divisible and run.least_target == 0 else run.num_rows
+    for first, last in ((0, rows), (rows, run.num_rows)):
+        if last > first:
+            share = (last - first) / run.num_rows
+            yield replace(run, row_start=run.row_start + first, num_rows=last - first, weight=run.weight * share)
+
+
+def _is_read_as_a_whole(file: InputFile) -> bool:
+    """The bytes between its cut points are those of one record, which is parsed in one go."""
+    return file.format == "jsonl" or (file.format == "text" and file.compression == "none")
+
+
 def _piece(part: Run, shard: int) -> Piece:
     file = part.file
-    by_bytes = file.format not in ("parquet", "text")
+    by_bytes = file.format not in ("parquet", "text") and part.row_start != WHOLE_FILE
+    refusal = part.refusal
     return Piece(
         shard=shard,
         source=file.source,
@@ -116,6 +152,9 @@ def _piece(part: Run, shard: int) -> Piece:
         byte_end=_end(part) if by_bytes else None,
         size=file.size,
         modified=file.modified,
+        etag=file.etag,
+        reason=None if refusal is None else refusal.reason,
+        detail=None if refusal is None else refusal.detail,
     )
 
 

@@ -3,54 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.corpus.columns import BadRows, RawRows, brief
+from jobs.corpus.opening import WatchedFile
 from jobs.corpus.records import CutPoints
-from strideformer.errors import StrideformerError
+from jobs.corpus.refusal import UNREADABLE_FILE, FileRefusedError
 
 _BATCH_ROWS = 1024
 _STREAM_BYTES = 4 << 20
-
-
-class WatchedFile:
-    """A file that remembers the storage's own failure.
-
-    pyarrow raises OSError both when a page does not decompress, which is for ever, and when the storage
-    fails, which may pass; only the second must end the task and be tried again.
-    """
-
-    closed = False
-
-    def __init__(self, file: pa.NativeFile) -> None:
-        self._file = file
-        self.failure: Exception | None = None
-
-    def read(self, size: int = -1) -> Any:
-        try:
-            return self._file.read_buffer(size if size >= 0 else None)
-        except Exception as error:
-            self.failure = error
-            raise
-
-    def seek(self, position: int, whence: int = 0) -> int:
-        return int(self._file.seek(position, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        """The one who opened the file closes it."""
 
 
 def inspect(file: pa.NativeFile, names: Sequence[str], source: str) -> tuple[pa.Schema, CutPoints]:
@@ -60,30 +24,42 @@ def inspect(file: pa.NativeFile, names: Sequence[str], source: str) -> tuple[pa.
     the texts will take in memory, not places in the file.
 
     Raises:
-        StrideformerError: the footer cannot be read. What the storage raises passes through.
+        FileRefusedError: the footer cannot be read, or contradicts itself. What the storage raises passes through.
     """
     watched = WatchedFile(file)
     try:
         parquet = pq.ParquetFile(pa.PythonFile(watched, mode="r"))
-        schema, metadata = parquet.schema_arrow, parquet.metadata
-    except (pa.ArrowException, OSError) as error:
+        return parquet.schema_arrow, _cut_points(parquet.metadata, names)
+    except Exception as error:  # a corrupt footer makes pyarrow raise nearly anything, UnicodeDecodeError too
         if watched.failure is not None:
             raise watched.failure from error
-        raise StrideformerError(f"{source} is no Parquet file that can be read: {brief(error)}") from error
+        raise FileRefusedError(
+            UNREADABLE_FILE, f"{source} is no Parquet file that can be read: {brief(error)}"
+        ) from error
+
+
+def _cut_points(metadata: pq.FileMetaData, names: Sequence[str]) -> CutPoints:
+    """ValueError if the numbers of rows do not fit each other: a plan made of them might never end."""
     rows = np.zeros(metadata.num_row_groups + 1, dtype=np.int64)
     offsets = np.zeros_like(rows)
     leaves = [i for i in range(metadata.num_columns) if metadata.schema.column(i).path in names]
     for group in range(metadata.num_row_groups):
         details = metadata.row_group(group)
+        columns = [details.column(i) for i in range(metadata.num_columns)]
+        if details.num_rows < 0 or any(column.num_values < details.num_rows for column in columns):
+            raise ValueError(f"row group {group} has not as many values as rows")
         rows[group + 1] = details.num_rows
-        offsets[group + 1] = sum(details.column(i).total_uncompressed_size for i in leaves)
-    return schema, CutPoints(np.cumsum(rows), np.cumsum(offsets))
+        offsets[group + 1] = sum(max(columns[i].total_uncompressed_size, 0) for i in leaves)
+    if int(rows.sum()) != metadata.num_rows:
+        raise ValueError(f"the row groups have {int(rows.sum())} rows and the file {metadata.num_rows}")
+    return CutPoints(np.cumsum(rows), np.cumsum(offsets))
 
 
 def read_rows(file: pa.NativeFile, row_start: int, num_rows: int, names: Sequence[str]) -> RawRows:
     """``num_rows`` rows from ``row_start``. Rows of a group whose pages are corrupt are null and bad.
 
     Raises:
+        FileRefusedError: the footer cannot be read.
         OSError: the storage failed.
     """
     watched = WatchedFile(file)
@@ -92,13 +68,11 @@ def read_rows(file: pa.NativeFile, row_start: int, num_rows: int, names: Sequenc
             pa.PythonFile(watched, mode="r"), page_checksum_verification=True, buffer_size=_STREAM_BYTES
         )
         groups = [parquet.metadata.row_group(i).num_rows for i in range(parquet.metadata.num_row_groups)]
-        kinds = parquet.schema_arrow
-    except (pa.ArrowException, OSError) as error:
+        kinds = [parquet.schema_arrow.field(name).type for name in names]
+    except Exception as error:  # as in inspect
         if watched.failure is not None:
             raise watched.failure from error
-        bad = BadRows()
-        _refuse(bad, 0, num_rows, f"the footer cannot be read: {brief(error)}")
-        return RawRows(pa.table({name: pa.nulls(num_rows) for name in names}), bad)
+        raise FileRefusedError(UNREADABLE_FILE, f"the footer cannot be read: {brief(error)}") from error
     bad = BadRows()
     tables: list[pa.Table] = []
     before, done = 0, 0
@@ -109,20 +83,15 @@ def read_rows(file: pa.NativeFile, row_start: int, num_rows: int, names: Sequenc
             continue
         try:
             tables.append(_read_group(parquet, group, first, last, group_rows, names))
-        except (pa.ArrowException, OSError) as error:
+        except Exception as error:  # as in inspect
             if watched.failure is not None:
                 raise watched.failure from error
-            _refuse(bad, done, last - first, f"row group {group} cannot be read: {brief(error)}")
-            empty = {name: pa.nulls(last - first, kinds.field(name).type) for name in names}
-            tables.append(pa.table(empty))
+            for row in range(done, done + last - first):
+                bad.add(row, UNREADABLE_FILE, f"row group {group} cannot be read: {brief(error)}")
+            tables.append(pa.table([pa.nulls(last - first, kind) for kind in kinds], names=list(names)))
         done += last - first
     table = pa.concat_tables(tables, promote_options="permissive")
     return RawRows(table, bad)
-
-
-def _refuse(bad: BadRows, first: int, count: int, detail: str) -> None:
-    for row in range(first, first + count):
-        bad.add(row, "unreadable_file", detail)
 
 
 def _read_group(

@@ -20,8 +20,12 @@ PLAN_SCHEMA = pa.schema(
         pa.field("byte_end", pa.int64()),
         pa.field("size", pa.int64(), nullable=False),
         pa.field("modified", pa.string(), nullable=False),
+        pa.field("etag", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
     ]
 )
+WHOLE_FILE = -1  # row_start of a file that was refused as a whole: how many rows it has, nobody knows
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Piece:
     """Rows ``row_start`` to ``row_start + num_rows`` of a file.
 
     ``byte_start`` and ``byte_end`` bound them in the decompressed file (None for Parquet); ``size`` and
-    ``modified`` are the stored file's when it was planned.
+    ``modified`` and ``etag`` are the stored file's when it was planned. With a ``reason`` the piece is never read:
+    it is one document, the file as a whole (``row_start`` is WHOLE_FILE) or one row, that goes to the quarantine.
     """
 
     shard: int
@@ -42,6 +47,9 @@ class Piece:
     byte_end: int | None
     size: int
     modified: str
+    etag: str = ""
+    reason: str | None = None
+    detail: str | None = None
 
 
 def to_table(pieces: Sequence[Piece]) -> pa.Table:
@@ -49,4 +57,4 @@ def to_table(pieces: Sequence[Piece]) -> pa.Table:
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Piece]:
-    return [Piece(**{name: row[name] for name in PLAN_SCHEMA.names}) for row in rows]
+    return [Piece(**{name: row[name] for name in PLAN_SCHEMA.names if name in row}) for row in rows]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +13,11 @@ import pyarrow as pa
 from jobs.corpus.columns import InputColumns, is_textual, kept_type
 from jobs.corpus.formats import Inspected, inspect, require_columns
 from jobs.corpus.listing import InputFile
-from jobs.corpus.packing import Run, pack, runs_of
+from jobs.corpus.packing import Run, pack, run_of_refused, runs_of
 from jobs.corpus.pieces import to_table
 from jobs.corpus.records import CutPoints
+from jobs.corpus.refusal import WRONG_SCHEMA, FileRefusedError, OnBadFile
+from jobs.corpus.retries import with_retries
 from jobs.corpus.storage_errors import storage_error
 from strideformer.errors import StrideformerError
 
@@ -28,6 +29,8 @@ SHARD_BYTES = 32 << 20
 SHARD_ROWS = 4096
 THREADS = 16  # planning waits on the storage, not on the processor
 _FILES_AT_ONCE = 256
+_MOST_LOOKED_AT = 257
+FILES_WITHOUT_DOCUMENTS = b"files_without_documents"  # of the plan's metadata: empty files are no fault, but told
 
 
 def make_plan(
@@ -38,13 +41,15 @@ def make_plan(
     shard_rows: int = SHARD_ROWS,
     shard_bytes: int = SHARD_BYTES,
     min_shards: int = 1,
+    small_first: bool = False,
     limit: int | None = None,
+    on_bad_file: OnBadFile = "quarantine",
 ) -> pa.Table:
     """Cut the input into shards.
 
     Args:
         files: As :func:`jobs.corpus.listing.list_inputs` gives them.
-        columns: The columns needed; every file must have them.
+        columns: The columns needed.
         options: Storage options.
         shard_rows: Most documents in a shard.
         shard_bytes: Most bytes of text in a shard, as far as can be told without reading it; a document is
@@ -52,105 +57,154 @@ def make_plan(
             comes before, are cut more coarsely.
         min_shards: Make shards smaller to have at least so many (several for each encoder, so that none waits
             long for the last), as far as that leaves them 1/512 of full size.
+        small_first: Make the first shard a fraction of the others, so that its labels are there soon.
         limit: Only the first documents.
+        on_bad_file: Whether a file that cannot be used is one document of the plan, on its way to the quarantine,
+            or fails the plan.
 
     Returns:
         One row a piece, see :data:`jobs.corpus.pieces.PLAN_SCHEMA`, in order; no row if there is no document.
         The same input and settings give the same plan.
 
     Raises:
-        StrideformerError: a file cannot be read or lacks a column, or the first one's text is no text.
+        StrideformerError: no file can be used (read, and with the columns), or one cannot and ``on_bad_file`` is
+            fail. A text column of another type in some files is no fault of the plan: their rows are quarantined.
     """
     runs: list[Run] = []
     left = limit
-    typed = False
-    for file, inspected in _inspect_all(files, columns, options, limit):
-        if inspected.schema is not None:
-            require_columns(inspected.schema, columns.names, file.source)
-            if not typed:
-                _check_types(inspected.schema, columns, file.source)
-            typed = True
-        cuts = inspected.cuts
-        if left is not None and cuts.num_rows > left:
-            cuts = _first_rows(file, cuts, left, columns, options)
-        if cuts.num_rows:
-            runs.extend(runs_of(file, cuts, shard_rows, shard_bytes))
+    usable = False
+    empty = 0
+    fault: StrideformerError | None = None
+    for file, found in _inspect_all(files, columns, options, limit):
+        problem = found if isinstance(found, FileRefusedError) else _type_problem(found.schema, columns, file.source)
+        if problem is not None and on_bad_file == "fail":
+            raise problem
+        fault = fault or problem
+        if isinstance(found, FileRefusedError):
+            runs.append(run_of_refused(file, found.refusal, shard_rows))
+            rows = 1
+        else:
+            usable = usable or (problem is None and found.cuts.num_rows > 0)
+            cuts = found.cuts
+            if left is not None and cuts.num_rows > left:
+                cuts = _first_rows(file, cuts, left, columns, options)
+            runs.extend(runs_of(replace(file, etag=found.etag), cuts, shard_rows, shard_bytes))
+            rows = cuts.num_rows
+            empty += not rows
         if left is not None:
-            left -= cuts.num_rows
+            left -= rows
             if left <= 0:
                 break
-    return to_table(pack(runs, shard_rows, shard_bytes, min_shards))
+    if fault is not None and not usable:
+        raise fault
+    plan = to_table(pack(runs, shard_rows, shard_bytes, min_shards, small_first))
+    return plan.replace_schema_metadata({FILES_WITHOUT_DOCUMENTS: str(empty).encode()})
 
 
-def check_columns(files: Sequence[InputFile], columns: InputColumns, options: Mapping[str, str]) -> pa.Schema:
-    """Check the columns of the first file that has any, which is quick: ``make_plan`` looks at all files.
+def check_columns(
+    files: Sequence[InputFile],
+    columns: InputColumns,
+    options: Mapping[str, str],
+    on_bad_file: OnBadFile = "quarantine",
+) -> pa.Schema:
+    """Find out within seconds whether a call can be right: ``make_plan`` looks at all files.
+
+    Looks for one file that has the columns: at the first, and then at up to 256 spread evenly over the others. A
+    name that is in none of them is a wrong name, and no reason to quarantine a corpus.
 
     Returns:
         The kept columns, with the types that they will have in the output.
 
     Raises:
-        StrideformerError: a file cannot be read or lacks a column, or its text is no text.
+        StrideformerError: no file that was looked at can be read and has the columns and a text that is text; or,
+            where ``on_bad_file`` is fail, the first with any rows cannot or has not.
     """
-    for file in files:
-        schema = _inspect(file, columns, options, max_rows=1).schema
-        if schema is not None:
-            require_columns(schema, columns.names, file.source)
-            _check_types(schema, columns, file.source)
-            return pa.schema([(name, kept_type(schema.field(name).type)) for name in columns.keep])
+    spread = (
+        [files[i] for i in sorted(set(np.linspace(0, len(files) - 1, _MOST_LOOKED_AT, dtype=int)))] if files else []
+    )
+    faults: list[StrideformerError] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        # one by itself first: nearly always it is enough
+        for some in [spread[:1], *(spread[i : i + THREADS] for i in range(1, len(spread), THREADS))]:
+            for file, found in zip(some, pool.map(lambda f: _judge(f, columns, options, 1), some), strict=True):
+                if not isinstance(found, FileRefusedError) and found.schema is None:
+                    continue
+                problem = (
+                    found if isinstance(found, FileRefusedError) else _type_problem(found.schema, columns, file.source)
+                )
+                if problem is None:
+                    assert isinstance(found, Inspected)
+                    assert found.schema is not None
+                    schema = found.schema
+                    return pa.schema([(name, kept_type(schema.field(name).type)) for name in columns.keep])
+                if on_bad_file == "fail":
+                    raise problem
+                faults.append(problem)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise StrideformerError(f"none of the {len(faults)} files looked at can be used; the first: {faults[0]}")
     return pa.schema([(name, pa.string()) for name in columns.keep])
 
 
-def input_fingerprint(plan: pa.Table) -> str:
-    """SHA-256 of what is read: each file's source, size, time of modification and rows.
-
-    It does not depend on how the rows are cut into shards.
-    """
-    rows = plan.select(["source", "size", "modified", "row_start", "num_rows"]).to_pylist()
-    digest = hashlib.sha256()
-    for source, group in itertools.groupby(rows, key=lambda row: row["source"]):
-        pieces = list(group)
-        first = pieces[0]
-        total = sum(piece["num_rows"] for piece in pieces)
-        digest.update(repr((source, first["size"], first["modified"], first["row_start"], total)).encode())
-    return digest.hexdigest()
+def files_without_documents(plan: pa.Table) -> dict[str, int]:
+    """For a job's totals: how many input files are empty, so that none is passed over without a word."""
+    return {FILES_WITHOUT_DOCUMENTS.decode(): int((plan.schema.metadata or {}).get(FILES_WITHOUT_DOCUMENTS, 0))}
 
 
 def _inspect_all(
     files: Sequence[InputFile], columns: InputColumns, options: Mapping[str, str], limit: int | None
-) -> Iterator[tuple[InputFile, Inspected]]:
+) -> Iterator[tuple[InputFile, Inspected | FileRefusedError]]:
     """In the order of the files, some ahead of what is asked for."""
     with ThreadPoolExecutor(THREADS) as pool:
         at_once = _FILES_AT_ONCE if limit is None else THREADS
         for start in range(0, len(files), at_once):
             some = files[start : start + at_once]
-            yield from zip(some, pool.map(lambda file: _inspect(file, columns, options, limit), some), strict=True)
+            yield from zip(some, pool.map(lambda file: _judge(file, columns, options, limit), some), strict=True)
 
 
-def _inspect(file: InputFile, columns: InputColumns, options: Mapping[str, str], max_rows: int | None) -> Inspected:
+def _judge(
+    file: InputFile, columns: InputColumns, options: Mapping[str, str], max_rows: int | None
+) -> Inspected | FileRefusedError:
+    """What planning needs to know of a file, or why it cannot be used. A storage that fails raises."""
     try:
-        return inspect(file, columns, options, max_rows)
+        found = with_retries(lambda: inspect(file, columns, options, max_rows), file.source)
+        if found.schema is not None:
+            require_columns(found.schema, columns.names, file.source)
+    except FileRefusedError as error:
+        return error
     except Exception as error:  # botocore's errors are no OSErrors
         raise storage_error(error, file.source) from error
+    return found
 
 
 def _first_rows(
     file: InputFile, cuts: CutPoints, num_rows: int, columns: InputColumns, options: Mapping[str, str]
 ) -> CutPoints:
     if file.format != "parquet":
-        return _inspect(file, columns, options, num_rows).cuts
+        again = _judge(file, columns, options, num_rows)
+        if isinstance(again, FileRefusedError):
+            raise again
+        return again.cuts
     keep = cuts.rows < num_rows
     share = np.interp(num_rows, cuts.rows, cuts.offsets)
     return CutPoints(np.append(cuts.rows[keep], num_rows), np.append(cuts.offsets[keep], math.ceil(share)))
 
 
-def _check_types(schema: pa.Schema, columns: InputColumns, source: str) -> None:
+def _type_problem(schema: pa.Schema | None, columns: InputColumns, source: str) -> FileRefusedError | None:
+    """Why no row of the file can be labelled, though it has the columns: a text that is no text, an id that is none."""
+    if schema is None:
+        return None
     for name in (columns.text, columns.pair):
         if name is not None and not is_textual(schema.field(name).type):
             texts = [field.name for field in schema if is_textual(field.type)]
             hint = f"choose one of {', '.join(map(repr, texts))}" if texts else "it has no column of text"
-            raise StrideformerError(f"{source}: column {name!r} holds {schema.field(name).type}, not text: {hint}")
+            kind = schema.field(name).type
+            return FileRefusedError(WRONG_SCHEMA, f"{source}: column {name!r} holds {kind}, not text: {hint}")
     if columns.id is not None and pa.types.is_nested(schema.field(columns.id).type):
-        raise StrideformerError(
+        return FileRefusedError(
+            WRONG_SCHEMA,
             f"{source}: column {columns.id!r} holds {schema.field(columns.id).type}, which is no id: choose"
-            " another id column, or none"
+            " another id column, or none",
         )
+    return None

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from strideformer.errors import StrideformerError
+from jobs.corpus.refusal import LARGEST_RECORD, RECORD_TOO_LARGE, FileRefusedError
 
 BLOCK_BYTES = 8 << 20
-LARGEST_RECORD = 1 << 30  # pyarrow's parsers count the bytes of a block in 32 bits
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NEWLINE, _RETURN, _QUOTE, _SPACE = 10, 13, 34, 32
 
@@ -118,14 +117,43 @@ def scan_records(stream: Any, delimiter: str | None, source: str) -> Iterator[tu
     """Starts and ends, block by block, of the records of a decompressed file, counted from its begin.
 
     Raises:
-        StrideformerError: a record of more than a GiB, most likely an unbalanced quote.
+        FileRefusedError: a record of CSV or TSV beyond the largest, most likely an unbalanced quote.
     """
-    carried = stream.read(BLOCK_BYTES)
-    base = 0
-    if carried.startswith(BYTE_ORDER_MARK):
-        base, carried = len(BYTE_ORDER_MARK), carried[len(BYTE_ORDER_MARK) :]
+    first = stream.read(BLOCK_BYTES)
+    base = len(BYTE_ORDER_MARK) if first.startswith(BYTE_ORDER_MARK) else 0
+    if delimiter is None:
+        yield from _scan_lines(stream, first[base:], base)
+    else:
+        yield from _scan_quoted(stream, first[base:], base, delimiter, source)
+
+
+def _scan_lines(stream: Any, block: bytes, base: int) -> Iterator[tuple[Positions, Positions]]:
+    """Lines, however long: of one that a block does not end, only the start is kept."""
+    start, has_content = base, False
+    block = block or stream.read(BLOCK_BYTES)
+    while block:
+        newline = block.find(b"\n")
+        has_content = has_content or bool(block[: newline if newline >= 0 else None].strip())
+        if newline >= 0:
+            if has_content:
+                yield np.array([start]), np.array([base + newline])
+            rest = memoryview(block)[newline + 1 :]
+            after = base + newline + 1
+            starts, ends, consumed = record_bounds(rest, None, is_last=False)
+            if starts.size:
+                yield starts + after, ends + after
+            start, has_content = after + consumed, bool(bytes(rest[consumed:]).strip())
+        base += len(block)
+        block = stream.read(BLOCK_BYTES)
+    if has_content:
+        yield np.array([start]), np.array([base])
+
+
+def _scan_quoted(
+    stream: Any, carried: bytes, base: int, delimiter: str, source: str
+) -> Iterator[tuple[Positions, Positions]]:
     while True:
-        block = stream.read(max(BLOCK_BYTES, len(carried)))
+        block = stream.read(max(BLOCK_BYTES, min(len(carried), LARGEST_RECORD - len(carried))))
         data = carried + block if block else carried
         starts, ends, consumed = record_bounds(data, delimiter, is_last=not block)
         if starts.size:
@@ -135,9 +163,10 @@ def scan_records(stream: Any, delimiter: str | None, source: str) -> Iterator[tu
         carried = data[consumed:]
         base += consumed
         if len(carried) > LARGEST_RECORD:
-            raise StrideformerError(
-                f"{source} has a record of more than 1 GiB, beginning at byte {base}: look for a quote that"
-                " is not closed, or convert the file to Parquet"
+            raise FileRefusedError(
+                RECORD_TOO_LARGE,
+                f"{source} has a record of more than {LARGEST_RECORD >> 20} MiB, beginning at byte {base}: look for a"
+                " quote that is not closed, or convert the file to Parquet",
             )
 
 
@@ -165,6 +194,9 @@ def _thin(rows: Positions, offsets: Positions, step: int) -> tuple[Positions, Po
         by_row, by_byte = rows // step, offsets // (step * _FIRST_BYTES)
         keep = np.ones(rows.size, dtype=np.bool_)
         keep[1:] = (np.diff(by_row) != 0) | (np.diff(by_byte) != 0)
+        # a record that is refused for its size must share no piece with those before it
+        keep[:-1] |= np.diff(offsets) > LARGEST_RECORD
+        keep[-1:] = True
         rows, offsets = rows[keep], offsets[keep]
         if rows.size <= _MANY_CUTS or step >= _FEWEST:
             return rows, offsets, step

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from jobs.corpus.filesystems import open_filesystem, scheme_of
+from jobs.corpus.retries import with_retries
 from strideformer.errors import StrideformerError
 
 _SECRET_NAME = re.compile(r"secret|key|token|passw|credential|connection_string|sas|sig(nature)?$", re.IGNORECASE)
@@ -128,13 +129,17 @@ def open_input(filesystem: pyarrow.fs.FileSystem, path: str) -> pa.NativeFile:
 
 def read_bytes(filesystem: pyarrow.fs.FileSystem, path: str) -> bytes:
     """The whole content of a file."""
-    with open_input(filesystem, path) as file:
-        return bytes(file.read())
+
+    def read() -> bytes:
+        with open_input(filesystem, path) as file:
+            return bytes(file.read())
+
+    return with_retries(read, path)
 
 
 def exists(filesystem: pyarrow.fs.FileSystem, path: str) -> bool:
     """True for a file or a folder, also one that an object store only has by its objects' names."""
-    return bool(filesystem.get_file_info(path).type != pyarrow.fs.FileType.NotFound)
+    return bool(_type_of(filesystem, path) != pyarrow.fs.FileType.NotFound)
 
 
 def list_names(filesystem: pyarrow.fs.FileSystem, folder: str) -> set[str]:
@@ -143,26 +148,22 @@ def list_names(filesystem: pyarrow.fs.FileSystem, folder: str) -> set[str]:
     Files of zero bytes are left out: nothing that a job publishes is empty, but some stores (Azure) show an
     empty file while one is being written.
     """
-    entries = filesystem.get_file_info(pyarrow.fs.FileSelector(folder, allow_not_found=True))
+    selector = pyarrow.fs.FileSelector(folder, allow_not_found=True)
+    entries = with_retries(lambda: filesystem.get_file_info(selector), folder)
     is_file = pyarrow.fs.FileType.File
     return {entry.base_name for entry in entries if not (entry.type == is_file and entry.size == 0)} - {""}
 
 
 def delete(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
     """Delete a file, or a folder with all below it; no error if nothing is there."""
-    kind = filesystem.get_file_info(path).type
+    kind = _type_of(filesystem, path)
     try:
         if kind == pyarrow.fs.FileType.Directory:
-            filesystem.delete_dir(path)
+            with_retries(lambda: filesystem.delete_dir(path), path)
         elif kind != pyarrow.fs.FileType.NotFound:
-            filesystem.delete_file(path)
+            with_retries(lambda: filesystem.delete_file(path), path)
     except FileNotFoundError:
         return  # another process was quicker
-
-
-def delete_folder_contents(filesystem: pyarrow.fs.FileSystem, folder: str) -> None:
-    """Delete every file below a folder, which may itself stay behind or go; no error if it is not there."""
-    filesystem.delete_dir_contents(folder, missing_dir_ok=True)
 
 
 def write_atomically(filesystem: pyarrow.fs.FileSystem, path: str, content: pa.Buffer, temporary_folder: str) -> None:
@@ -172,6 +173,10 @@ def write_atomically(filesystem: pyarrow.fs.FileSystem, path: str, content: pa.B
     ``temporary_folder`` (made if missing; on the same filesystem as ``path``) and renamed; on a local disk it
     is flushed to the device first. An earlier file of that name is replaced.
     """
+    with_retries(lambda: _write(filesystem, path, content, temporary_folder), path)
+
+
+def _write(filesystem: pyarrow.fs.FileSystem, path: str, content: pa.Buffer, temporary_folder: str) -> None:
     fsspec_filesystem = _fsspec(filesystem)
     if is_object_store(filesystem):
         if fsspec_filesystem is not None:
@@ -242,6 +247,10 @@ def _write_and_move(filesystem: pyarrow.fs.FileSystem, path: str, temporary: str
         with contextlib.suppress(OSError):  # the reason of the first failure is the one to tell
             delete(filesystem, temporary)
         raise
+
+
+def _type_of(filesystem: pyarrow.fs.FileSystem, path: str) -> pyarrow.fs.FileType:
+    return with_retries(lambda: filesystem.get_file_info(path).type, path)
 
 
 def _fsspec(filesystem: pyarrow.fs.FileSystem) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from jobs.corpus.filesystems import GS_SCHEMES, S3_SCHEMES, scheme_of
+from jobs.corpus.retries import PREFLIGHT_PATIENCE_SECONDS, with_retries
 from jobs.corpus.storage import delete, resolve, write_atomically
 from strideformer.errors import StrideformerError
 
@@ -36,6 +38,7 @@ _CREDENTIALS = (
 )
 _DENIED = ("ACCESS_DENIED", "Access Denied", "AccessDenied", "Forbidden", "PERMISSION_DENIED")
 _NO_BUCKET = ("NO_SUCH_BUCKET", "NoSuchBucket", "bucket does not exist", "ContainerNotFound")
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNREACHABLE = (
     "NETWORK_CONNECTION",
     "Could not connect",
@@ -68,6 +71,8 @@ def storage_error(error: BaseException, url: str) -> StrideformerError:
     if isinstance(error, StrideformerError):
         return error
     words = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return StrideformerError(f"{url}: no space is left on the disk: free some")
     if _any(words, _CREDENTIALS):
         return StrideformerError(
             f"{url}: the storage does not accept the credentials: check AWS_ACCESS_KEY_ID and"
@@ -97,7 +102,8 @@ def require_bucket(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> No
         return
     bucket = path.partition("/")[0]
     try:
-        found = filesystem.get_file_info(bucket).type != pyarrow.fs.FileType.NotFound
+        info = with_retries(lambda: filesystem.get_file_info(bucket), url, PREFLIGHT_PATIENCE_SECONDS)
+        found = info.type != pyarrow.fs.FileType.NotFound
     except Exception as error:  # botocore's errors are no OSErrors
         raise storage_error(error, url) from error
     if not found:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.corpus.storage import resolve, write_atomically
+from jobs.corpus.storage_errors import storage_error
+from jobs.measures import DUPLICATES, measures_of
 from jobs.output.receipt import RECEIPT_KEY, Receipt
 
 OWN_COLUMNS = ("doc_id", "label", "score", "scores", "num_tokens", "num_chunks", "truncated", "source", "row")
@@ -87,7 +90,7 @@ class Commit:
     Gives   one row: shard: int64, receipt: string (JSON)
 
     The quarantine is written first and the labelled part last, since the part's presence is the commit.
-    Writing a shard twice writes the same objects again.
+    Writing a shard twice writes the same objects again. A write that fails is a StrideformerError.
 
     Attributes:
         metadata: what each part's footer says beside its receipt.
@@ -100,28 +103,26 @@ class Commit:
     metadata: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
+        started = time.perf_counter()
         shard = whole_shard(documents)
         bad = documents.column("quarantine_reason").is_valid()
         labelled = documents.filter(pc.invert(bad)).select(self.schema.names).cast(self.schema)
         quarantined = documents.filter(bad)
-        receipt = receipt_of(shard, self.job, labelled, quarantined)
-        filesystem, root = resolve(self.output, self.options)
+        receipt = receipt_of(shard, self.job, labelled, quarantined, measures_of(documents))
         if quarantined.num_rows:
             table = quarantined.select(["doc_id", "source", "row", "quarantine_reason", "quarantine_detail"])
             table = table.rename_columns(QUARANTINE_SCHEMA.names).cast(QUARANTINE_SCHEMA)
-            write_atomically(
-                filesystem,
-                f"{root}/_quarantine/{part_name(shard)}",
-                _parquet(table, receipt, self.metadata),
-                temporary_folder=f"{root}/{TEMPORARY_FOLDER}",
-            )
-        write_atomically(
-            filesystem,
-            f"{root}/{part_name(shard)}",
-            _parquet(labelled, receipt, self.metadata),
-            temporary_folder=f"{root}/{TEMPORARY_FOLDER}",
-        )
+            self._publish(f"_quarantine/{part_name(shard)}", _parquet(table, receipt, self.metadata))
+        self._publish(part_name(shard), _parquet(labelled, receipt, self.metadata))
+        receipt = replace(receipt, seconds=receipt.seconds | {"write": time.perf_counter() - started})
         return pa.table({"shard": [shard], "receipt": [receipt.to_json()]})
+
+    def _publish(self, name: str, content: pa.Buffer) -> None:
+        filesystem, root = resolve(self.output, self.options)
+        try:
+            write_atomically(filesystem, f"{root}/{name}", content, temporary_folder=f"{root}/{TEMPORARY_FOLDER}")
+        except Exception as error:  # fsspec's backends raise types of their own
+            raise storage_error(error, f"{self.output}/{name}") from error
 
 
 def whole_shard(documents: pa.Table) -> int:
@@ -140,8 +141,10 @@ def whole_shard(documents: pa.Table) -> int:
     return int(shards[0])
 
 
-def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table) -> Receipt:
-    """Count what a shard's two files hold."""
+def receipt_of(
+    shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, measures: Mapping[str, float]
+) -> Receipt:
+    """Count what a shard's two files hold, and note what the stages measured."""
     return Receipt(
         shard=shard,
         job=job,
@@ -153,6 +156,9 @@ def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table) 
         truncated=pc.sum(labelled.column("truncated")).as_py() or 0,
         label_counts=_counts(labelled.column("label")) if "label" in labelled.column_names else {},
         reasons=_counts(quarantined.column("quarantine_reason")),
+        duplicates=int(measures.get(DUPLICATES, 0)),
+        seconds={name: round(taken, 6) for name, taken in measures.items() if name != DUPLICATES},
+        files_quarantined=quarantined.column("row").null_count,
     )
 
 

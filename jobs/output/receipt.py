@@ -10,6 +10,19 @@ from dataclasses import asdict, dataclass, field
 RECEIPT_KEY = b"strideformer.receipt"
 
 
+# The numbers that add up over shards.
+COUNTED = (
+    "documents",
+    "labelled",
+    "quarantined",
+    "tokens",
+    "chunks",
+    "truncated",
+    "duplicates",
+    "files_quarantined",
+)
+
+
 @dataclass(frozen=True)
 class Receipt:
     """Counts of one committed shard, or of many added up.
@@ -20,9 +33,13 @@ class Receipt:
         documents: rows that the plan gave it; always labelled + quarantined.
         labelled: rows of the part; those of a store of embeddings have vectors in place of labels.
         tokens, chunks: read by the encoder.
+        files_quarantined: files that were refused as a whole, each one of ``quarantined``.
         truncated: documents longer than max_chunks.
         label_counts: labels given, each with its number of documents.
         reasons: quarantine reasons, each with its number of documents.
+        duplicates: documents identical to another of their shard, whose result they share.
+        seconds: time in each stage, see :mod:`jobs.output.profile`. Writing is in the receipt that the driver gets,
+            and cannot be in the part that is written.
     """
 
     shard: int
@@ -35,6 +52,9 @@ class Receipt:
     truncated: int = 0
     label_counts: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    files_quarantined: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -49,11 +69,16 @@ def add_up(receipts: Iterable[Receipt]) -> Receipt:
     numbers: Counter[str] = Counter()
     labels: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
     job = ""
     for receipt in receipts:
         job = receipt.job
-        for name in ("documents", "labelled", "quarantined", "tokens", "chunks", "truncated"):
+        for name in COUNTED:
             numbers[name] += getattr(receipt, name)
         labels.update(receipt.label_counts)
         reasons.update(receipt.reasons)
-    return Receipt(shard=-1, job=job, label_counts=dict(labels), reasons=dict(reasons), **numbers)
+        for stage, taken in receipt.seconds.items():
+            seconds[stage] += taken  # type: ignore[assignment]  # a Counter of floats adds as well
+    return Receipt(
+        shard=-1, job=job, label_counts=dict(labels), reasons=dict(reasons), seconds=dict(seconds), **numbers
+    )

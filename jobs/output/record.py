@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from jobs.corpus.retries import with_retries
 from jobs.corpus.storage import delete, list_names, read_bytes, resolve, write_atomically
 from jobs.corpus.storage_errors import require_bucket, storage_error
 from jobs.output.commit import TEMPORARY_FOLDER
@@ -43,17 +44,8 @@ class OutputFolder:
         write_atomically(filesystem, path, pa.py_buffer(content), temporary_folder=temporary)
 
     def names(self, folder: str = "") -> set[str]:
-        """Names in OUTPUT, or in a folder of it; empty where there is none.
-
-        Raises:
-            StrideformerError: the storage refuses, or the bucket is not there.
-        """
-        filesystem, path = self.at(folder) if folder else self.at()
-        require_bucket(filesystem, path, self.url)
-        try:
-            return list_names(filesystem, path)
-        except Exception as error:  # fsspec's backends raise types of their own
-            raise storage_error(error, self.url) from error
+        """Names in OUTPUT, or in a folder of it; empty where there is none."""
+        return list_names(*(self.at(folder) if folder else self.at()))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of ours.
@@ -78,26 +70,33 @@ class OutputFolder:
         return pq.read_table(pa.BufferReader(read_bytes(filesystem, path)))
 
     def clear(self) -> None:
-        """Delete what an earlier job wrote here, _SUCCESS first, and nothing else."""
+        """Delete what an earlier job wrote here, _SUCCESS first, and nothing else; our own lease stays."""
         names = self.names()
         own = [name for name in names if name in OWN_NAMES or PART.fullmatch(name)]
         for name in sorted(own, key=lambda name: name != "_SUCCESS"):
-            delete(*self.at(name))
+            if name == "_strideformer":
+                for inner in self.names(name) - {"lease.json"}:
+                    delete(*self.at(name, inner))
+            else:
+                delete(*self.at(name))
 
     def receipts(self, job: str, shards: set[int]) -> Iterator[Receipt]:
         """Receipts of the shards that are committed, from their parts' footers.
 
         A part whose footer cannot be read, or that another job wrote, does not count as committed: the shard
         runs again and is written over.
+
+        Raises:
+            OSError: the storage failed.
         """
         parts = [int(found[1]) for name in self.names() if (found := PART.fullmatch(name))]
 
         def read(shard: int) -> Receipt | None:
             filesystem, path = self.at(f"part-{shard:08d}.parquet")
             try:
-                metadata = pq.read_schema(path, filesystem=filesystem).metadata or {}
+                metadata = with_retries(lambda: pq.read_schema(path, filesystem=filesystem), path).metadata or {}
                 receipt = Receipt.from_json(metadata[RECEIPT_KEY])
-            except (pa.ArrowInvalid, KeyError, ValueError, TypeError):
+            except (FileNotFoundError, pa.ArrowInvalid, KeyError, ValueError, TypeError):
                 return None
             return receipt if receipt.job == job and receipt.shard == shard else None
 
@@ -106,12 +105,23 @@ class OutputFolder:
             yield from (receipt for receipt in found_receipts if receipt is not None)
 
     def finish(self, totals: Mapping[str, Any], quarantining_shards: set[int]) -> None:
-        """Write _SUCCESS, and delete what attempts that died left: uncounted quarantine parts, temporary files."""
+        """Write _SUCCESS, and delete what attempts that died left: uncounted quarantine parts, temporary files.
+
+        Raises:
+            OSError: the storage failed.
+        """
         for name in self.names("_quarantine"):
             found = PART.fullmatch(name)
             if found and int(found[1]) not in quarantining_shards:
                 delete(*self.at("_quarantine", name))
         self.write("_SUCCESS", json.dumps(totals, indent=2, ensure_ascii=False).encode())
+        self.sweep()
+
+    def remove(self, name: str) -> None:
+        delete(*self.at(name))
+
+    def sweep(self) -> None:
+        """Delete temporary files, also those of processes that were killed."""
         delete(*self.at(TEMPORARY_FOLDER))
 
 
@@ -119,13 +129,18 @@ def check_usable(folder: OutputFolder, resume: bool, overwrite: bool) -> None:
     """Refuse an output that holds anything, unless told what to do with it.
 
     Raises:
-        StrideformerError: it is not empty.
+        StrideformerError: it is not empty, its bucket is not there, or the storage refuses.
     """
-    names = folder.names()
+    require_bucket(*folder.at(), folder.url)
+    try:
+        names = folder.names()
+        records = folder.names("_strideformer") if names == {"_strideformer"} else set()
+    except Exception as error:  # fsspec's backends raise types of their own
+        raise storage_error(error, folder.url) from error
     if not names or overwrite or (resume and "_strideformer" in names):
         return
-    if names == {"_strideformer"} and not folder.names("_strideformer") & {"plan.parquet", "job.json"}:
-        return  # all that a call leaves which preflight refused
+    if names == {"_strideformer"} and not records & {"plan.parquet", "job.json"}:
+        return  # all that a call leaves which preflight refused, or that waited for the lease
     own = names.intersection(OWN_NAMES)
     if resume:
         raise StrideformerError(

@@ -23,9 +23,11 @@ def success(total: Receipt, seconds: float, shards: int, done: str = "labelled")
         "documents": total.documents,
         done: total.labelled,
         "quarantined": total.quarantined,
+        "files_quarantined": total.files_quarantined,
         "truncated": total.truncated,
         "tokens": total.tokens,
         "chunks": total.chunks,
+        "duplicates": total.duplicates,
         "shards": shards,
         **labels,
         "quarantine_reasons": total.reasons,
@@ -56,6 +58,10 @@ def print_summary(total: Receipt, before: Receipt, seconds: float, output: str, 
     table.add_row("quarantined", f"{total.quarantined:,}")
     for reason, number in sorted(total.reasons.items(), key=lambda item: -item[1]):
         table.add_row(f"  {reason}", f"{number:,}")
+    if total.duplicates:
+        table.add_row("duplicates", f"{total.duplicates:,}")
+    if total.files_quarantined:
+        table.add_row("files quarantined whole", f"{total.files_quarantined:,}")
     if total.truncated:
         table.add_row("truncated", f"{total.truncated:,}")
     table.add_row("chunks", count(total.chunks))

@@ -1,18 +1,34 @@
-"""The aggregate stage: chunk vectors, regrouped by document, to labels."""
+"""The aggregate stage: chunk vectors, regrouped by document, to labels.
+
+torch is imported where it is used: the driver names the stages and must not wait for it.
+"""
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
-import torch
 
+from jobs.measures import add_measures
 from jobs.model_source import ModelSource
-from jobs.stages.columns import REASON, flat, quarantine, with_columns
-from jobs.stages.encode import Encode, EncoderOptions
-from strideformer.aggregation import DocumentAggregator
-from strideformer.devices import choose_device, choose_dtype
-from strideformer.model import Strideformer
+from jobs.stages.columns import REASON, bisect, flat, quarantine, with_columns
+from jobs.stages.encode import (
+    OUT_OF_MEMORY,
+    Encode,
+    EncoderOptions,
+    failures_of_all,
+    is_device_failure,
+    ran_out_of_memory,
+    refuse_common_fault,
+)
 from strideformer.predictions import LabelSpace
+
+if TYPE_CHECKING:
+    import torch
+
+    from strideformer.model import Strideformer
 
 
 def label_type(labels: LabelSpace) -> pa.DataType:
@@ -29,13 +45,20 @@ def scores_type(labels: LabelSpace) -> pa.DataType:
 class Aggregate:
     """Chunk vectors → label, score and scores, for one whole shard.
 
-    Needs   _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>
-    Adds    label: string (list<string> for multi-label), score: float32, scores: struct<label: float32, …>
-    Drops   _chunk_vectors
-    Quarantines documents whose logits are not finite, with reason ``not_finite``.
+    Needs   _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>, _first_alike: int64
+    Adds    label: string (list<string> for multi-label), score: float32, scores: struct<label: float32, …>;
+            measures: aggregate
+    Drops   what it needs
+    Quarantines documents whose logits are not finite, with reason ``not_finite``; those that the aggregator fails
+    on, with ``aggregation_failed``; and those that alone are too large for the device, with ``out_of_memory``.
     """
 
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
+        import torch
+
+        from strideformer.aggregation import DocumentAggregator
+        from strideformer.devices import choose_device, choose_dtype
+
         torch.set_num_threads(options.threads)
         device = choose_device(options.device)
         strideformer = strideformer or model.load()
@@ -43,6 +66,8 @@ class Aggregate:
         self.aggregator = DocumentAggregator(strideformer, device, choose_dtype(options.dtype, device))
 
     def __call__(self, documents: pa.Table) -> pa.Table:
+        import torch
+
         offsets, vectors = flat(documents, "_chunk_vectors")
         hidden_size = vectors.type.list_size
         values = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, hidden_size)
@@ -55,15 +80,35 @@ class Aggregate:
         Vectors are rounded to float16 first, so that a job gives the same labels whether or not its
         aggregators have a pool of their own.
         """
-        logits = self.aggregator(vectors.half(), chunk_offsets).logits
-        finite = np.isfinite(logits).all(axis=1)
+        started = time.perf_counter()
+        logits = np.full((documents.num_rows, self.aggregator.num_labels), np.nan, np.float32)
+        failed_alone: dict[int, tuple[str, str]] = {}
+        vectors = vectors.half()
+
+        def work(start: int, end: int) -> None:
+            first, last = int(chunk_offsets[start]), int(chunk_offsets[end])
+            if last > first:
+                offsets = chunk_offsets[start : end + 1] - first
+                logits[start:end] = self.aggregator(vectors[first:last], offsets).logits
+
+        def failed(row: int, error: Exception) -> None:
+            if is_device_failure(error):
+                raise error
+            failed_alone[row] = (OUT_OF_MEMORY if ran_out_of_memory(error) else "aggregation_failed", str(error))
+
+        bisect(0, documents.num_rows, work, failed)
+        refuse_common_fault(failed_alone, int(np.count_nonzero(np.diff(chunk_offsets))), "aggregator")
+        first = documents.column("_first_alike").to_numpy()
+        logits = logits[first]
+        failures = failures_of_all(failed_alone, first)
+        finite: np.ndarray = np.isfinite(logits).all(axis=1)
         unmarked = documents.column(REASON).is_null().to_numpy()
-        failures = {
-            int(row): ("not_finite", "the model's logits for this document are NaN or infinite")
-            for row in np.flatnonzero(unmarked & ~finite)
-        }
+        for row in np.flatnonzero(unmarked & ~finite).tolist():
+            failures.setdefault(row, ("not_finite", "the model's logits for this document are NaN or infinite"))
         scores = self.labels.scores(np.where(finite[:, None], logits, 0))
-        return with_columns(quarantine(documents, failures), _label_columns(self.labels, scores))
+        documents = quarantine(documents.drop_columns(["_first_alike"]), failures)
+        documents = with_columns(documents, _label_columns(self.labels, scores))
+        return add_measures(documents, aggregate=time.perf_counter() - started)
 
 
 class EncodeAndAggregate:
@@ -75,7 +120,9 @@ class EncodeAndAggregate:
         self.aggregate = Aggregate(model, options, strideformer)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
-        return self.aggregate.label(*self.encode.encode(documents))
+        labelled = self.aggregate.label(*self.encode.encode(documents))
+        self.encode.ended = time.perf_counter()
+        return labelled
 
 
 def _label_columns(labels: LabelSpace, scores: np.ndarray) -> dict[str, pa.Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
+from jobs.measures import add_measures
 from jobs.model_source import ModelSource
 from jobs.stages.columns import REASON, attach_views, bisect, quarantine
 from strideformer.chunking import Chunker, ChunkViews
@@ -28,7 +30,8 @@ class Chunk:
 
     Needs   _text: large_string, null where quarantined; _text_pair: large_string, for pairs
     Adds    _token_ids: large_list<uint16|uint32>, _chunk_starts, _chunk_lengths: large_list<int32>,
-            _first_ids: large_list<uint16|uint32>, for pairs; truncated: bool; num_tokens: int64; num_chunks: int32
+            _first_ids: large_list<uint16|uint32>, for pairs; truncated: bool; num_tokens: int64; num_chunks: int32;
+            measures: chunk
     Drops   _text, _text_pair
     Quarantines documents that the tokenizer refuses, with reason ``chunking_failed``.
     """
@@ -39,6 +42,7 @@ class Chunk:
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         chunker = load_chunker(self.model, self.chunking)
+        started = time.perf_counter()
         pair = "_text_pair" in documents.column_names
         texts = documents.column("_text").to_pylist()
         pairs = documents.column("_text_pair").to_pylist() if pair else None
@@ -59,7 +63,8 @@ class Chunk:
         views = _scatter(pieces, documents.num_rows, chunker, pair)
         documents = attach_views(documents, views).append_column("num_tokens", pa.array(views.num_tokens))
         documents = documents.append_column("num_chunks", pa.array(views.chunk_counts.astype(np.int32)))
-        return documents.drop_columns(["_text", "_text_pair"] if pair else ["_text"])
+        documents = documents.drop_columns(["_text", "_text_pair"] if pair else ["_text"])
+        return add_measures(documents, chunk=time.perf_counter() - started)
 
 
 @lru_cache(maxsize=2)

@@ -1,24 +1,32 @@
-"""The encode stage: chunk views to chunk vectors, on a GPU or CPU actor."""
+"""The encode stage: chunk views to chunk vectors, on a GPU or CPU actor.
+
+torch is imported where it is used: the driver names the stages and must not wait for it.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
+from jobs.measures import DUPLICATES, add_measures
 from jobs.model_source import ModelSource
 from jobs.stages.chunk import Chunking, load_chunker
 from jobs.stages.columns import bisect, quarantine, ragged, read_views, with_columns
-from strideformer.checkpoint import load_first_model
 from strideformer.chunking import ChunkViews
-from strideformer.encoder import ChunkEncoder
+from strideformer.duplicates import first_alike, without_repetitions
 from strideformer.errors import StrideformerError
-from strideformer.model import Strideformer
-from strideformer.pooling import sentence_transformer_pooling
 
+if TYPE_CHECKING:
+    import torch
+
+    from strideformer.model import Strideformer
+
+OUT_OF_MEMORY = "out_of_memory"
 INTERNAL = ["_token_ids", "_chunk_starts", "_chunk_lengths", "_first_ids"]
 
 
@@ -42,12 +50,26 @@ class Encode:
     """Chunk views → chunk vectors, for one whole shard.
 
     Needs   _token_ids, _chunk_starts, _chunk_lengths (and _first_ids of pairs), as Chunk adds them
-    Adds    _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>
+    Adds    _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>, empty for a document that is
+            identical to one before it; _first_alike: int64, the row of the first such document, or the row itself;
+            measures: wait, encode, forward, duplicates
     Drops   what it needs
-    Quarantines documents that the encoder fails on, with reason ``encoding_failed``.
+    Quarantines documents that the encoder fails on, with reason ``encoding_failed``, and those that alone are too
+    large for the device's memory, with reason ``out_of_memory``.
+
+    Attributes:
+        ended: ``time.perf_counter()`` when the actor had done with the shard before; None before the first.
     """
 
+    ended: float | None = None
+
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
+        import torch
+
+        from strideformer.checkpoint import load_first_model
+        from strideformer.encoder import ChunkEncoder
+        from strideformer.pooling import sentence_transformer_pooling
+
         torch.set_num_threads(options.threads)
         chunker = load_chunker(model, options.chunking)
         how: dict[str, Any] = {
@@ -67,14 +89,22 @@ class Encode:
         documents, vectors, chunk_offsets = self.encode(documents)
         half = pa.array(vectors.half().cpu().numpy().reshape(-1), pa.float16())
         rows = pa.FixedSizeListArray.from_arrays(half, self.encoder.hidden_size)
+        self.ended = time.perf_counter()
         return with_columns(documents, {"_chunk_vectors": ragged(chunk_offsets, rows)})
 
     def encode(self, documents: pa.Table) -> tuple[pa.Table, torch.Tensor, np.ndarray]:
         """The documents without their views, (num_chunks, hidden_size) float32 vectors on the device, offsets.
 
-        A failed document's vectors are NaN; its row is marked for quarantine.
+        Identical documents have chunks once. A failed document's vectors are NaN; its row, and the rows of those
+        identical to it, are marked for quarantine.
         """
+        import torch
+
+        started = time.perf_counter()
+        wait = started - (self.ended or started)
         views = read_views(documents)
+        first = first_alike(views)
+        views = without_repetitions(views, first)
         vectors = torch.full((views.num_chunks, self.encoder.hidden_size), float("nan"), device=self.encoder.device)
         failures: dict[int, tuple[str, str]] = {}
 
@@ -86,23 +116,54 @@ class Encode:
         def failed(row: int, error: Exception) -> None:
             if is_device_failure(error):
                 raise error
-            failures[row] = ("encoding_failed", str(error))
+            failures[row] = (OUT_OF_MEMORY if ran_out_of_memory(error) else "encoding_failed", str(error))
 
         bisect(0, documents.num_rows, work, failed)
-        filled = int(np.count_nonzero(views.chunk_counts))
-        if filled > 1 and len(failures) == filled:
-            detail = next(iter(failures.values()))[1]
-            raise StrideformerError(
-                f"every document of a shard failed in the encoder, so the fault is not theirs: {detail}"
-            )
+        refuse_common_fault(failures, int(np.count_nonzero(views.chunk_counts)), "encoder")
+        alike = failures_of_all(failures, first)
         present = [name for name in INTERNAL if name in documents.column_names]
-        return quarantine(documents.drop_columns(present), failures), vectors, views.chunk_offsets
+        documents = quarantine(documents.drop_columns(present), alike)
+        documents = with_columns(documents, {"_first_alike": pa.array(first)})
+        forward = self.encoder.forward_time.take()
+        measures = {
+            "wait": wait,
+            "encode": time.perf_counter() - started,
+            "forward": forward,
+            DUPLICATES: int(np.count_nonzero(first != np.arange(len(first)))),
+        }
+        return add_measures(documents, **measures), vectors, views.chunk_offsets
 
 
 def is_device_failure(error: BaseException) -> bool:
     """A CUDA fault poisons the process: no later call can succeed, so no document is to blame."""
+    import torch
+
     accelerator_error = getattr(torch, "AcceleratorError", None)
     return (accelerator_error is not None and isinstance(error, accelerator_error)) or "CUDA error" in str(error)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether a document alone does not fit the device."""
+    from strideformer.micro_batches import is_out_of_memory
+
+    return is_out_of_memory(error) or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
+
+
+def refuse_common_fault(failures: Mapping[int, tuple[str, str]], documents: int, what: str) -> None:
+    """Stop the job where all of a shard's documents fail alike.
+
+    Raises:
+        StrideformerError: that it is so.
+    """
+    if documents > 1 and len(failures) == documents:
+        detail = next(iter(failures.values()))[1]
+        raise StrideformerError(f"every document of a shard failed in the {what}, so the fault is not theirs: {detail}")
+
+
+def failures_of_all(failures: Mapping[int, tuple[str, str]], first: np.ndarray) -> dict[int, tuple[str, str]]:
+    """Failures of documents, and of all that are identical to them by ``first`` (`first_alike`)."""
+    rows = np.flatnonzero(np.isin(first, list(failures))).tolist()
+    return {row: failures[int(first[row])] for row in rows}
 
 
 def slice_documents(views: ChunkViews, start: int, end: int) -> ChunkViews:

@@ -93,6 +93,31 @@ def test_aggregators_of_their_own_give_the_same_labels(tmp_path: Path, tiny_chec
     assert [row["label"] for row in labelled(tmp_path / "out")] == expected
 
 
+def test_identical_documents_are_counted_and_the_profile_is_in_success(
+    tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_corpus(tmp_path / "a.parquet", 6)
+    once = pq.read_table(tmp_path / "a.parquet").select(["text"])
+    pq.write_table(once.take([index // 2 for index in range(12)]), tmp_path / "a.parquet")
+    totals = classify.run(
+        settings(
+            tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, profile=True, progress="plain", shard_rows=12
+        )
+    )
+    labels = [row["label"] for row in labelled(tmp_path / "out")]
+    assert labels[::2] == labels[1::2]
+    # Documents are compared within their shard, and the job makes several of these few.
+    assert 0 < totals["duplicates"] <= 6
+    profile = json.loads((tmp_path / "out" / "_SUCCESS").read_text())["profile"]
+    assert all(profile["seconds"][stage] >= 0 for stage in profile["seconds"])
+    assert profile["seconds"]["forward"] > 0
+    assert profile["seconds"]["write_and_commit"] > 0
+    assert 0 < profile["device_share"] <= 1
+    shown = capsys.readouterr().out
+    assert "tokenise and chunk" in shown
+    assert "The device computed for" in shown
+
+
 def test_what_cannot_be_labelled_is_quarantined_and_the_job_goes_on(tmp_path: Path, tiny_checkpoint: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

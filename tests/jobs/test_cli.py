@@ -87,7 +87,7 @@ def test_flags_are_frozen() -> None:
     assert sorted(ClassifySettings.model_fields) == sorted(
         "inputs output format text_column pair_column id_column keep_columns limit storage_option shard_rows "
         "shard_bytes encoders aggregators device dtype token_budget ray_address progress model max_length "
-        "stride max_chunks resume overwrite embeddings".split()
+        "stride max_chunks document_timeout resume overwrite profile on_bad_file max_quarantined embeddings".split()
     )
     of_classify_alone = {"aggregators", "embeddings"}
     assert set(EmbedSettings.model_fields) == set(ClassifySettings.model_fields) - of_classify_alone

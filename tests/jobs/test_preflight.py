@@ -100,7 +100,8 @@ def test_a_failed_file_is_named_when_the_plan_is_made(corpus: Path, tiny_checkpo
     pq.write_table(pa.table({"text": ["a"]}), corpus / "in" / "a.parquet")
     (corpus / "in" / "b.parquet").write_bytes(b"PAR1 this is no Parquet")
     command = [sys.executable, "-m", "jobs.classify", str(corpus / "in"), str(corpus / "out")]
-    result = subprocess.run([*command, "--model", str(tiny_checkpoint)], capture_output=True, text=True, timeout=100)
+    command += ["--model", str(tiny_checkpoint), "--on-bad-file", "fail"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert result.returncode == 2
     assert "b.parquet" in result.stderr.strip().splitlines()[-1]
     assert "Traceback" not in result.stderr

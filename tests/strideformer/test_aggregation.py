@@ -8,13 +8,14 @@ import torch
 
 from strideformer import Strideformer
 from strideformer.aggregation import DocumentAggregator
+from strideformer.aggregator_options import DOCUMENT_POOLINGS
 from tests.tiny import save_tiny_checkpoint
 
 COUNTS = np.array([3, 1, 0, 8, 2, 5, 0])
 OFFSETS = np.concatenate([[0], np.cumsum(COUNTS)])
 
 
-@pytest.mark.parametrize("document_pooling", ["mean", "attention", "cls"])
+@pytest.mark.parametrize("document_pooling", DOCUMENT_POOLINGS)
 @pytest.mark.parametrize("chunk_positions", ["none", "learned", "sinusoidal"])
 def test_each_document_is_as_if_it_were_alone(tmp_path: Path, document_pooling: str, chunk_positions: str) -> None:
     folder = save_tiny_checkpoint(tmp_path / "m", document_pooling=document_pooling, chunk_positions=chunk_positions)

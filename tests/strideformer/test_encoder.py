@@ -11,8 +11,7 @@ from strideformer.chunking import Chunker
 from strideformer.devices import choose_device, choose_dtype
 from strideformer.encoder import ChunkEncoder
 from strideformer.errors import StrideformerError
-from strideformer.micro_batches import run_in_micro_batches
-from strideformer.pooling import pool_tokens
+from strideformer.pooling import pool_packed, pool_tokens
 from tests.tiny import texts
 
 RFC = Path(__file__).parents[1] / "data" / "rfc-sample" / "rfcs.parquet"
@@ -124,6 +123,7 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(tiny_checkpoint: Path)
         if rows_run[-1] > 10:
             torch.empty(1 << 50)  # the allocator's own error, not one of ours
 
+    encoder.packed = None
     hook = encoder.first_model.register_forward_pre_hook(allocate, with_kwargs=True)
     halved = encoder.encode(documents)
     hook.remove()
@@ -133,34 +133,6 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(tiny_checkpoint: Path)
         np.testing.assert_allclose(left, right, atol=1e-5)
 
 
-def test_a_row_that_never_fits_is_told() -> None:
-    def run(rows: np.ndarray) -> None:
-        raise torch.OutOfMemoryError("no")
-
-    with pytest.raises(StrideformerError, match="a single chunk of length 7 does not fit"):
-        run_in_micro_batches(np.array([3, 7]), 100, run)
-
-
-def test_other_errors_are_not_taken_for_memory() -> None:
-    def run(rows: np.ndarray) -> None:
-        raise RuntimeError("shape mismatch")
-
-    with pytest.raises(RuntimeError, match="shape mismatch"):
-        run_in_micro_batches(np.array([3, 7]), 100, run)
-
-
-def test_micro_batches_cover_every_row_once_within_the_budget() -> None:
-    lengths = np.random.default_rng(0).integers(1, 50, 1000)
-    seen: list[int] = []
-
-    def run(rows: np.ndarray) -> None:
-        assert len(rows) == 1 or len(rows) * lengths[rows].max() <= 120
-        seen.extend(rows.tolist())
-
-    assert run_in_micro_batches(lengths, 120, run) == 120
-    assert sorted(seen) == list(range(1000))
-
-
 def test_pooling_ignores_padding() -> None:
     states = torch.randn(2, 4, 3)
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
@@ -168,6 +140,10 @@ def test_pooling_ignores_padding() -> None:
     torch.testing.assert_close(pooled[0], states[0, :2].mean(dim=0))
     torch.testing.assert_close(pooled[1], states[1].mean(dim=0))
     torch.testing.assert_close(pool_tokens(states, mask, "cls"), states[:, 0])
+    packed, offsets = torch.cat([states[0, :2], states[1]]), torch.tensor([0, 2, 6], dtype=torch.int32)
+    torch.testing.assert_close(pool_packed(packed, offsets), pooled)
+    torch.testing.assert_close(pool_packed(packed, offsets, "cls"), states[:, 0])
+    assert torch.linalg.vector_norm(pool_packed(packed, offsets, "mean", True), dim=1).tolist() == pytest.approx([1, 1])
 
 
 def test_devices_and_dtypes() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -9,62 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModelForSequenceClassification, BertConfig
+from transformers import AutoModelForSequenceClassification
 
-from strideformer import Strideformer, StrideformerConfig, StrideformerError, StrideformerOutput
-from strideformer.config import CHUNK_POSITIONS, DOCUMENT_POOLINGS
-from strideformer.second_model import sinusoidal_positions
+from strideformer import Strideformer, StrideformerError, StrideformerOutput
+from strideformer.aggregator_options import CHUNK_POSITIONS, DOCUMENT_POOLINGS
+from tests.strideformer.small_models import COUNTS, LAYERS, chunks, close, logits_alone, make
 
 KINDS = list(product(DOCUMENT_POOLINGS, CHUNK_POSITIONS))
-COUNTS = torch.tensor([3, 1, 5, 2])
-LAYERS = 2
-
-
-def make(seed: int = 5, **changes: Any) -> Strideformer:
-    """Two layers of each model, spread-out random weights, no dropout, in evaluation mode."""
-    torch.manual_seed(seed)
-    first = BertConfig(
-        vocab_size=60,
-        hidden_size=32,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=32,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        initializer_range=0.3,
-    )
-    settings: dict[str, Any] = {
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "initializer_range": 0.3,
-        "dropout": 0.0,
-        "max_chunks": 8,
-        "num_labels": 3,
-        "max_length": 12,
-        "stride": 2,
-    }
-    model: Strideformer = Strideformer(StrideformerConfig.from_two_configs(first, settings | changes)).eval()
-    return model
-
-
-def chunks(number: int = 11, seed: int = 1) -> dict[str, Tensor]:
-    """Chunks of 2 to 9 tokens, padded to 9."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(1, 60, (number, 9), generator=generator)
-    mask = (torch.arange(9) < torch.randint(2, 10, (number, 1), generator=generator)).long()
-    return {"input_ids": ids * mask, "attention_mask": mask}
-
-
-def logits_alone(model: Strideformer, inputs: dict[str, Tensor], counts: Tensor) -> Tensor:
-    ends = counts.cumsum(0).tolist()
-    slices = [slice(end - count, end) for end, count in zip(ends, counts.tolist(), strict=True)]
-    return torch.cat([model(**{name: value[part] for name, value in inputs.items()}).logits for part in slices])
-
-
-def close(left: Tensor | None, right: Tensor | None, tolerance: float = 1e-5) -> None:
-    torch.testing.assert_close(left, right, atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("gradients", [False, True])  # torch's layers take another way where none are needed
@@ -96,20 +46,6 @@ def test_order_of_chunks_matters_with_positions_only(pooling: str, positions: st
     with torch.no_grad():
         difference = (model(chunk_vectors=vectors).logits - model(chunk_vectors=vectors.flip(0)).logits).abs().max()
     assert difference < 1e-5 if positions == "none" else difference > 0.01
-
-
-def test_mean_pooling_is_the_mean_of_the_chunk_logits() -> None:
-    output = make()(**chunks(), chunk_counts=COUNTS)
-    parts = output.chunk_logits.split(COUNTS.tolist())
-    close(output.logits, torch.stack([part.mean(dim=0) for part in parts]))
-
-
-def test_attention_pooling_is_the_weighted_mean_of_the_chunk_logits() -> None:
-    model = make(document_pooling="attention")
-    output = model(**chunks(5), output_hidden_states=True)
-    weights = model.document_attention(output.second_model_hidden_states[0]).softmax(dim=0)
-    assert weights.max() > 0.3
-    close(output.logits[0], (weights * output.chunk_logits).sum(dim=0))
 
 
 def test_batch_size_is_as_many_documents_of_equal_counts() -> None:
@@ -270,12 +206,6 @@ def test_counts_that_do_not_fit_are_refused(arguments: dict[str, Any], sentence:
         make()(**({"chunk_vectors": torch.zeros(5, 32)} | arguments))
 
 
-def test_more_chunks_than_learned_positions_are_refused() -> None:
-    with pytest.raises(StrideformerError, match="9 chunks but there are positions for max_chunks=8"):
-        make(chunk_positions="learned")(chunk_vectors=torch.zeros(9, 32))
-    assert make()(chunk_vectors=torch.zeros(9, 32)).logits.shape == (1, 3)
-
-
 @pytest.mark.parametrize(("pooling", "positions"), [("cls", "learned"), ("attention", "sinusoidal"), ("mean", "none")])
 def test_round_trip_through_safetensors_and_auto_classes(tmp_path: Path, pooling: str, positions: str) -> None:
     model = make(document_pooling=pooling, chunk_positions=positions)
@@ -290,7 +220,7 @@ def test_round_trip_through_safetensors_and_auto_classes(tmp_path: Path, pooling
 def test_new_parameters_of_a_checkpoint_without_them_are_drawn(tmp_path: Path) -> None:
     make().save_pretrained(tmp_path)
     loaded = Strideformer.from_pretrained(tmp_path, document_pooling="cls", chunk_positions="learned")
-    for weight in (loaded.document_vector, loaded.chunk_position_embeddings.weight):
+    for weight in (loaded.second_model.document_vector, loaded.chunk_inputs.positions_from_start.weight):
         assert 0.15 < weight.std() < 0.45  # initializer_range is 0.3
 
 
@@ -301,15 +231,6 @@ def test_attention_implementation_reaches_the_first_model(tmp_path: Path) -> Non
     assert sdpa.first_model.config._attn_implementation == "sdpa"
     assert eager.first_model.config._attn_implementation == "eager"
     close(sdpa(**chunks()).logits, eager(**chunks()).logits)
-
-
-@pytest.mark.parametrize("hidden_size", [6, 7])
-def test_sinusoidal_positions_are_those_of_the_paper(hidden_size: int) -> None:
-    table = sinusoidal_positions(50, hidden_size, torch.zeros(1, dtype=torch.float64))
-    for position, column in product(range(50), range(hidden_size)):
-        angle = position / 10_000 ** (2 * (column // 2) / hidden_size)
-        expected = math.cos(angle) if column % 2 else math.sin(angle)
-        assert table[position, column].item() == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 
 from strideformer.chunking import Chunker
 from strideformer.errors import StrideformerError
-from strideformer.safe_cuts import find_safe_cut, splits_at_safe_cuts
+from strideformer.safe_cuts import drops_white_space, find_safe_cut, splits_at_safe_cuts
 from strideformer.tokenizing import TextTokenizer
 from tests.strideformer.tokenizers_for_tests import ALL, CORPUS, SPLITTING, tokenizer_of
 
@@ -130,6 +130,25 @@ def test_a_safe_cut_leaves_its_space_to_the_second_half():
     assert find_safe_cut("one, two\tthree é f é", 0, 20) is None
     assert find_safe_cut("a b c d", 2, 7) == 3
     assert find_safe_cut("a b c d", 2, 4) is None
+
+
+def test_where_white_space_is_dropped_there_are_more_cuts():
+    assert find_safe_cut("é\t(one)\n\n\u0301", 0, 10, wide=True) == len("é\t(one)")
+    assert find_safe_cut("東京、\u0301", 0, 4, wide=True) == 3
+    assert find_safe_cut("é x", 0, 3, wide=True) is None
+
+
+@pytest.mark.parametrize("name", sorted(SPLITTING))
+def test_only_the_bert_kind_drops_white_space(name):
+    assert drops_white_space(backend_of(name)) == (name in {"bert", "minilm"})
+
+
+def test_added_tokens_with_white_space_or_marks_forbid_more_cuts():
+    for content in (". \n", "。"):
+        tokenizer = backend_of("bert")
+        tokenizer.add_tokens([AddedToken(content, normalized=False)])
+        assert splits_at_safe_cuts(tokenizer)
+        assert not drops_white_space(tokenizer)
 
 
 @pytest.mark.parametrize("name", sorted(SPLITTING))

@@ -8,6 +8,7 @@ from jobs.corpus.columns import InputColumns
 from jobs.corpus.listing import list_inputs
 from jobs.corpus.plan import make_plan
 from jobs.corpus.read import read_shard
+from strideformer.errors import StrideformerError
 from tests.jobs.corpus.corpora import read_all, reasons, write_parquet
 
 TYPES = [
@@ -82,7 +83,7 @@ class FailingFile:
 
     def read(self, size=-1):
         if self.file.tell() < 1000:
-            raise OSError("AWS Error NETWORK_CONNECTION")
+            raise OSError("AWS Error ACCESS_DENIED")
         return self.file.read(size)
 
     read_buffer = read
@@ -99,6 +100,6 @@ def test_a_storage_that_fails_is_no_corrupt_file(tmp_path, monkeypatch):
     def open_failing(filesystem, path):
         return pa.PythonFile(FailingFile(filesystem.open_input_file(path)), mode="r")
 
-    monkeypatch.setattr("jobs.corpus.formats.open_input", open_failing)
-    with pytest.raises(OSError, match="NETWORK_CONNECTION"):
+    monkeypatch.setattr("jobs.corpus.opening.open_input", open_failing)
+    with pytest.raises(StrideformerError, match="access denied"):
         read_shard(plan, InputColumns(), pa.schema([]), {})

@@ -13,7 +13,7 @@ from jobs.corpus.columns import InputColumns
 from jobs.corpus.listing import InputFile, list_inputs
 from jobs.corpus.packing import pack, runs_of
 from jobs.corpus.pieces import PLAN_SCHEMA
-from jobs.corpus.plan import check_columns, input_fingerprint, make_plan
+from jobs.corpus.plan import check_columns, make_plan
 from jobs.corpus.records import CutPoints
 from strideformer.errors import StrideformerError
 from tests.jobs.corpus.corpora import jsonl, read_all, write_bytes, write_rows
@@ -87,6 +87,16 @@ def test_min_shards_makes_a_small_input_fill_all_actors(tmp_path):
     assert min(sizes[200]) >= 7  # a shard of a document or two would cost more to schedule than to compute
 
 
+def test_a_small_first_shard_leaves_the_others_as_they_were(tmp_path):
+    write_rows(tmp_path, "a", "parquet", [{"text": f"document {i}"} for i in range(200)], row_group_size=200)
+    whole, _ = read_all(tmp_path)
+    table, plan = read_all(tmp_path, min_shards=4, small_first=True)
+    assert plan["num_rows"].to_pylist() == [3, 47, 50, 50, 50]
+    assert table["doc_id"].equals(whole["doc_id"])
+    _, alone = read_all(tmp_path, small_first=True)
+    assert alone["num_rows"].to_pylist() == [200]
+
+
 def test_small_files_are_put_together_and_large_ones_cut_evenly(tmp_path):
     write_rows(tmp_path, "small", "txt", [{"text": "x" * 10}] * 50)
     write_bytes(tmp_path / "zlarge.jsonl", jsonl([{"text": "y" * 100}] * 1001))
@@ -129,17 +139,6 @@ def test_what_is_read_from_its_begin_is_cut_into_few_parts(extension):
     assert packing._LARGEST_PART == 256 << 20
 
 
-def test_the_fingerprint_is_of_the_input_and_not_of_the_cut(tmp_path):
-    write_rows(tmp_path, "a", "parquet", [{"text": f"document {i}"} for i in range(20)])
-    write_rows(tmp_path, "b", "csv", [{"text": f"document {i}"} for i in range(20)])
-    files, columns = list_inputs([str(tmp_path)], {}), InputColumns()
-    prints = {input_fingerprint(make_plan(files, columns, {}, shard_rows=rows)) for rows in (1, 7, 100)}
-    assert len(prints) == 1
-    assert input_fingerprint(make_plan(files, columns, {}, limit=39)) not in prints
-    write_rows(tmp_path, "b", "csv", [{"text": f"Document {i}"} for i in range(20)])
-    assert input_fingerprint(make_plan(list_inputs([str(tmp_path)], {}), columns, {})) not in prints
-
-
 def test_no_documents_make_an_empty_plan(tmp_path):
     for name in ("a.jsonl", "b.csv", "c.tsv"):
         (tmp_path / name).write_bytes(b"")
@@ -161,11 +160,11 @@ def test_a_missing_column_is_named_with_those_that_exist(tmp_path, extension):
                 function(files, columns, {})
 
 
-def test_a_missing_column_in_a_later_file_is_found(tmp_path):
+def test_a_missing_column_in_a_later_file_fails_where_bad_files_do(tmp_path):
     write_rows(tmp_path, "a", "jsonl", [{"text": "a"}])
     write_rows(tmp_path, "b", "parquet", [{"body": "a"}])
     with pytest.raises(StrideformerError, match=r"b.parquet has no column 'text'"):
-        make_plan(list_inputs([str(tmp_path)], {}), InputColumns(), {})
+        make_plan(list_inputs([str(tmp_path)], {}), InputColumns(), {}, on_bad_file="fail")
 
 
 @pytest.mark.parametrize("extension", ["parquet", "jsonl"])

@@ -6,10 +6,6 @@ import pytest
 
 from jobs.corpus import storage
 from jobs.corpus.columns import InputColumns
-from jobs.corpus.listing import list_inputs
-from jobs.corpus.plan import make_plan
-from jobs.corpus.read import read_shard
-from strideformer.errors import StrideformerError
 from tests.jobs.corpus.corpora import delimited, jsonl, read_all, reasons, write_bytes, write_parquet, write_rows
 
 NO_COLUMNS = pa.schema([])
@@ -162,26 +158,6 @@ def test_the_text_and_id_columns_may_be_kept_too(tmp_path):
                 "text": "a",
                 "key": "k",
             }
-
-
-@pytest.mark.parametrize("extension", ["parquet", "jsonl", "csv.gz", "txt"])
-def test_a_file_that_changed_since_the_plan_is_refused(tmp_path, extension):
-    write_rows(tmp_path, "a", extension, [{"text": "before"}])
-    files = list_inputs([str(tmp_path)], {})
-    plan = make_plan(files, InputColumns(), {})
-    write_rows(tmp_path, "a", extension, [{"text": "a good deal longer than before"}])
-    with pytest.raises(StrideformerError, match="the input must not change while a job runs"):
-        read_shard(plan, InputColumns(), NO_COLUMNS, {})
-    with pytest.raises(StrideformerError, match="the input must not change"):
-        make_plan(files, InputColumns(), {}) if extension != "txt" else read_shard(plan, InputColumns(), NO_COLUMNS, {})
-
-
-def test_a_file_that_is_gone_is_the_storages_error(tmp_path):
-    write_rows(tmp_path, "a", "jsonl", [{"text": "before"}])
-    plan = make_plan(list_inputs([str(tmp_path)], {}), InputColumns(), {})
-    (tmp_path / "a.jsonl").unlink()
-    with pytest.raises(FileNotFoundError):
-        read_shard(plan, InputColumns(), NO_COLUMNS, {})
 
 
 def test_good_shards_are_parsed_by_pyarrow_and_not_line_by_line(tmp_path, monkeypatch):

@@ -117,8 +117,19 @@ def test_cut_points_are_thinned_for_long_files_and_stay_right(monkeypatch):
     assert 70_001 in cuts.rows  # nothing is put together with a record of several MiB
 
 
-def test_a_record_without_end_is_refused(monkeypatch):
+def test_a_csv_record_without_end_is_refused(monkeypatch):
     monkeypatch.setattr(records, "BLOCK_BYTES", 100)
     monkeypatch.setattr(records, "LARGEST_RECORD", 1000)
-    with pytest.raises(StrideformerError, match=r"FILE has a record of more than 1 GiB, beginning at byte 6"):
+    with pytest.raises(StrideformerError, match=r"FILE has a record of more than 0 MiB, beginning at byte 6"):
         list(scan_records(io.BytesIO(b'a,b,c\n"' + b"x\n" * 1000), ",", "FILE"))
+
+
+def test_a_line_without_end_is_found_and_keeps_a_cut_of_its_own(monkeypatch):
+    monkeypatch.setattr(records, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(records, "LARGEST_RECORD", 5000)
+    lines = [b"a", b"b" * 40, b"x" * 20_000, b"c", b"d"]
+    cuts = find_cuts(io.BytesIO(b"\n".join(lines * 1000)), None, "file", header=False)
+    assert cuts.num_rows == 5000
+    large = np.diff(cuts.offsets) > 5000
+    assert large.sum() == 1000
+    assert set(np.diff(cuts.rows)[large].tolist()) == {1}

@@ -39,7 +39,7 @@ def test_clear_deletes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
     folder(tmp_path).write_plan(pa.table({"shard": [1]}))
     (tmp_path / "mine.parquet").write_bytes(b"mine")
     folder(tmp_path).clear()
-    assert [file.name for file in tmp_path.iterdir()] == ["mine.parquet"]
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["mine.parquet"]
 
 
 def test_finish_sweeps_what_no_receipt_counts(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from jobs import measures
 from jobs.model_source import ModelSource
 from jobs.stages.aggregate import Aggregate, EncodeAndAggregate
 from jobs.stages.chunk import Chunk, Chunking
@@ -81,14 +82,15 @@ def test_both_ways_through_the_actors_give_the_pipeline_s_labels(source: ModelSo
     vectors = Encode(source, OPTIONS)(chunked)
     assert vectors.schema.field("_chunk_vectors").type == pa.large_list(pa.list_(pa.float16(), 32))
     apart = Aggregate(source, OPTIONS)(vectors)
-    assert together.drop_columns(["label"]).equals(apart.drop_columns(["label"]))
+    measured = [measures.COLUMN, "label"]
+    assert together.drop_columns(measured).equals(apart.drop_columns(measured))
     pipeline = Pipeline(tiny_checkpoint, device="cpu", dtype="float32")
     expected = pipeline([text for text in given if text is not None])
     labels = [
         label for label, text in zip(together.column("label").to_pylist(), given, strict=True) if text is not None
     ]
     assert labels == [prediction.label for prediction in expected]
-    assert not [name for name in together.column_names if name.startswith("_")]
+    assert [name for name in together.column_names if name.startswith("_")] == [measures.COLUMN]
 
 
 def test_an_empty_shard_of_quarantined_rows_passes(source: ModelSource) -> None:
@@ -107,9 +109,11 @@ def test_a_document_that_the_encoder_fails_on_is_set_aside_alone(source: ModelSo
         if int((keywords["input_ids"] == keywords["input_ids"].mode().values[0]).sum()) > 40:
             raise ValueError("this text is poison")
 
+    packed, stage.encode.encoder.packed = stage.encode.encoder.packed, None
     hook = stage.encode.encoder.first_model.register_forward_pre_hook(fail_on_privacy, with_kwargs=True)
     table = stage(chunked)
     hook.remove()
+    stage.encode.encoder.packed = packed
     assert table.column("quarantine_reason").to_pylist() == [None, "encoding_failed", None, None]
     assert table.column("quarantine_detail")[1].as_py() == "this text is poison"
     keep = pa.array([True, False, True, True])
@@ -124,10 +128,12 @@ def test_a_fault_that_is_not_the_documents_stops_the_job(source: ModelSource, me
     def fail(module: object, arguments: object) -> None:
         raise RuntimeError(message)
 
+    packed, stage.encode.encoder.packed = stage.encode.encoder.packed, None
     hook = stage.encode.encoder.first_model.register_forward_pre_hook(fail)
     with pytest.raises((RuntimeError, StrideformerError), match=message):
         stage(chunked)
     hook.remove()
+    stage.encode.encoder.packed = packed
 
 
 def test_logits_that_are_not_finite_are_never_a_label(source: ModelSource) -> None:

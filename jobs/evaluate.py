@@ -1,0 +1,168 @@
+"""The evaluate job: predictions and true labels, matched by id, to figures; and calibration from them.
+
+``strideformer evaluate PREDICTIONS --labels FILE``, ``strideformer evaluate --model CHECKPOINT --corpus FILE``,
+``python -m jobs.evaluate …``, or ``run(settings)``.
+
+Figures are of the documents that have both a prediction and a label that the model knows. A labelled document that was
+quarantined, was not predicted, or has a label that the model does not have is counted and told; the accuracy that
+counts these as wrong stands beside the other wherever there are any.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import posixpath
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+from transformers.utils.logging import disable_progress_bar
+
+from jobs.cli import run_command
+from jobs.corpus.columns import InputColumns
+from jobs.corpus.labels import read_labels
+from jobs.corpus.storage import exists, resolve, write_atomically
+from jobs.corpus.storage_errors import storage_error
+from jobs.evaluate_settings import EvaluateSettings
+from jobs.evaluation.calibrate import calibrate, check_calibratable, require_made_by
+from jobs.evaluation.match import Matched, match_labels, match_predictions, refuse_unusable
+from jobs.evaluation.predict import predict_corpus
+from jobs.evaluation.table import print_evaluation
+from jobs.evaluation.truth import read_truth
+from jobs.output.predictions import Predictions, read_predictions
+from strideformer import Pipeline
+from strideformer.checkpoint import checkpoint_folders
+from strideformer.errors import StrideformerError
+from strideformer.extras import import_from_extra
+from strideformer.metrics import Evaluation, compare, evaluate
+
+
+def run(settings: EvaluateSettings) -> dict[str, Any]:
+    """Evaluate, print, and write what was asked for.
+
+    Returns:
+        The report, as ``--json`` writes it.
+
+    Raises:
+        StrideformerError: the settings, the labels, the predictions or the checkpoint are wrong.
+    """
+    import_from_extra("sklearn", "train")
+    check_json_file(settings)
+    folder = check_calibratable(str(settings.model)) if settings.calibrate else None
+    disable_progress_bar()
+    predictions, matched = predictions_and_labels(settings)
+    if settings.calibrate and not settings.corpus:
+        require_made_by(predictions, str(settings.model))
+    other = None
+    if settings.against is not None:
+        other = match_predictions(matched, read_predictions(settings.against, settings.storage_option))
+    evaluation = evaluate(matched.documents, settings.length_buckets, settings.resamples, settings.seed)
+    comparison = None if other is None else compare(other[0], other[1], settings.resamples, settings.seed)
+    calibration = None if folder is None else calibrate(folder, matched.documents)
+    of_all = accuracy_of_all(matched, evaluation)
+    if not predictions.finished:
+        print(f"{predictions.url} is of a job that is not finished: the figures are of a part.", file=sys.stderr)
+    if other is not None and other[2]:
+        print(f"{other[2]:,} documents are not in {settings.against}: the comparison is without them.", file=sys.stderr)
+    print_evaluation(predictions.names, evaluation, matched.coverage, of_all, comparison, calibration)
+    report = {
+        "settings": settings.model_dump(),
+        "labels": list(predictions.names),
+        "coverage": asdict(matched.coverage),
+        "accuracy_of_all_labelled": of_all,
+        **asdict(evaluation),
+        "comparison": None if comparison is None else asdict(comparison),
+        "calibration": None if calibration is None else asdict(calibration),
+        "versions": {name: version(name) for name in ("strideformer", "scikit-learn", "scipy", "numpy")},
+    }
+    write_json(settings, report)
+    return report
+
+
+def predictions_and_labels(settings: EvaluateSettings) -> tuple[Predictions, Matched]:
+    """Predictions from where the settings say, with the true labels of their documents."""
+    options = settings.storage_option
+    if settings.corpus:
+        # Labels first: an unusable column is told before the model runs.
+        labels = labels_of(settings, settings.corpus)
+        columns = InputColumns(settings.text_column, settings.pair_column, settings.id_column)
+        checkpoint_folders(str(settings.model))
+        pipeline = Pipeline(str(settings.model), device=settings.device, dtype=settings.dtype)
+        space = pipeline.label_space
+        truth = read_truth(labels.column("label").combine_chunks(), space.names, space.problem_type)
+        if not truth.usable.any():
+            refuse_unusable(truth, space.names)
+        predictions = predict_corpus(pipeline, settings.corpus, columns, settings.format, options)
+        return predictions, match_labels(predictions, labels)
+    if settings.labels:
+        predictions = read_predictions(str(settings.predictions), options)
+        return predictions, match_labels(predictions, labels_of(settings, settings.labels))
+    predictions = read_predictions(str(settings.predictions), options, settings.label_column)
+    return predictions, match_labels(predictions, None)
+
+
+def labels_of(settings: EvaluateSettings, inputs: Sequence[str]) -> pa.Table:
+    """``doc_id`` and ``label`` of labelled files."""
+    column = settings.label_column or "label"
+    return read_labels(inputs, settings.id_column, column, settings.format, settings.storage_option)
+
+
+def accuracy_of_all(matched: Matched, evaluation: Evaluation) -> float | None:
+    """The accuracy that counts every labelled document that is left out as wrong; None for a regression."""
+    accuracy = evaluation.figures.get("accuracy", evaluation.figures.get("subset_accuracy"))
+    return None if accuracy is None else accuracy.value * matched.coverage.evaluated / matched.coverage.labels
+
+
+def check_json_file(settings: EvaluateSettings) -> None:
+    """Refuse a JSON file that exists, before anything runs.
+
+    Raises:
+        StrideformerError: it does, and ``--overwrite`` is not given; or its storage refuses.
+    """
+    if settings.json_file is None or settings.overwrite:
+        return
+    filesystem, path = resolve(settings.json_file, settings.storage_option)
+    try:
+        there = exists(filesystem, path)
+    except Exception as error:  # fsspec's backends raise types of their own
+        raise storage_error(error, settings.json_file) from error
+    if there:
+        raise StrideformerError(f"{settings.json_file} exists: choose another file, or give --overwrite")
+
+
+def write_json(settings: EvaluateSettings, report: dict[str, Any]) -> None:
+    """Write the report, whole or not at all; figures that are not finite are null there.
+
+    Raises:
+        StrideformerError: the storage refuses.
+    """
+    if settings.json_file is None:
+        return
+    content = json.dumps(_finite(report), indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    filesystem, path = resolve(settings.json_file, settings.storage_option)
+    try:
+        write_atomically(filesystem, path, pa.py_buffer(content), temporary_folder=posixpath.dirname(path))
+    except Exception as error:  # fsspec's backends raise types of their own
+        raise storage_error(error, settings.json_file) from error
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for NaN and infinity, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m jobs.evaluate``."""
+    return run_command("evaluate", EvaluateSettings, run, list(sys.argv[1:] if arguments is None else arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the evaluate job is made of: true labels, their join with predictions, a checkpoint's own run, the table."""

@@ -1,0 +1,185 @@
+"""An evaluation as tables that a person reads on a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from jobs.evaluation.calibrate import Calibration
+from jobs.evaluation.match import Coverage
+from strideformer.metrics import Comparison, Evaluation, Figure, Figures
+
+# Beyond these a table is longer than a page or wider than a terminal; the JSON file holds everything.
+LABELS_SHOWN = 40
+CONFUSION_WIDTH = 14
+CONFUSIONS_SHOWN = 10
+WIDTH_OF_A_FILE = 120
+
+TITLES = {
+    "accuracy": "accuracy",
+    "subset_accuracy": "subset accuracy",
+    "f1_macro": "macro F1",
+    "f1_weighted": "weighted F1",
+    "f1_micro": "micro F1",
+    "log_loss": "log loss",
+    "expected_calibration_error": "expected calibration error",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r2": "R²",
+    "pearson": "Pearson's r",
+    "spearman": "Spearman's rho",
+}
+PERCENTAGES = {"accuracy", "subset_accuracy"}
+
+
+def print_evaluation(
+    names: Sequence[str],
+    evaluation: Evaluation,
+    coverage: Coverage,
+    of_all: float | None,
+    comparison: Comparison | None,
+    calibration: Calibration | None,
+) -> None:
+    """Print everything, the most asked for first."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH_OF_A_FILE
+    for line in coverage_lines(coverage):
+        console.print(line, markup=False)
+    table = _table("figure", "value", "95 % interval", title="Figures")
+    for name, figure in evaluation.figures.items():
+        table.add_row(TITLES[name], _value(name, figure.value), _interval(name, figure))
+    if of_all is not None and coverage.evaluated < coverage.labels:
+        table.add_row("accuracy of all labelled documents, left out ones as wrong", _value("accuracy", of_all), "")
+    console.print(table)
+    if len(evaluation.by_length) > 1 or evaluation.truncated is not None:
+        console.print(_lengths(evaluation))
+    if evaluation.per_label:
+        console.print(_labels(evaluation))
+    if evaluation.confusion is not None:
+        console.print(_confusion(names, evaluation.confusion))
+    if comparison is not None:
+        _print_comparison(console, comparison)
+    if calibration is not None:
+        _print_calibration(console, names, calibration)
+
+
+def coverage_lines(coverage: Coverage) -> list[str]:
+    """Which documents the figures are of, and each reason why others are left out."""
+    lines = [f"{coverage.evaluated:,} of {coverage.labels:,} labelled documents evaluated."]
+    reasons = {
+        "quarantined": "labelled documents were quarantined",
+        "without_prediction": "labelled documents have no prediction",
+        "without_label": "predictions have no true label",
+        "unknown_label": "documents have a label that the model does not have, which it can only get wrong",
+        "not_finite": "documents have scores that are not finite",
+    }
+    for name, words in reasons.items():
+        if number := getattr(coverage, name):
+            lines.append(f"Left out: {number:,} {words}.")
+    if coverage.unknown_labels:
+        some = ", ".join(f"{name} ({count:,})" for name, count in list(coverage.unknown_labels.items())[:10])
+        lines.append(f"Labels that the model does not have: {some}.")
+    return lines
+
+
+def _lengths(evaluation: Evaluation) -> Table:
+    shown = list(evaluation.figures)[:2]
+    table = _table("tokens", "documents", *(f"{TITLES[name]} (95 % interval)" for name in shown), title="By length")
+    rows = [(_range(row.above, row.up_to), row) for row in evaluation.by_length]
+    if evaluation.truncated is not None:
+        rows.append(("longer than was read", evaluation.truncated))
+    for words, row in rows:
+        table.add_row(words, f"{row.documents:,}", *(_with_interval(name, row.figures) for name in shown))
+    return table
+
+
+def _range(above: int, up_to: int | None) -> str:
+    if up_to is None:
+        return f"above {above:,}"
+    return f"{above + 1:,} to {up_to:,}" if above else f"up to {up_to:,}"
+
+
+def _labels(evaluation: Evaluation) -> Table:
+    rows = sorted(evaluation.per_label, key=lambda row: row.f1)
+    left_out = max(len(rows) - LABELS_SHOWN, 0)
+    title = f"The {LABELS_SHOWN} labels of lowest F1, of {len(rows)}" if left_out else "Labels, lowest F1 first"
+    table = _table("label", "precision", "recall", "F1", "support", "given", title=title)
+    for row in rows[:LABELS_SHOWN]:
+        shares = (f"{value:.3f}" for value in (row.precision, row.recall, row.f1))
+        table.add_row(row.label, *shares, f"{row.support:,}", f"{row.given:,}")
+    return table
+
+
+def _confusion(names: Sequence[str], confusion: list[list[int]]) -> Table:
+    """The whole matrix where it fits, else the mistakes that occur most."""
+    if len(names) <= CONFUSION_WIDTH:
+        numbers = [str(number) for number in range(1, len(names) + 1)]
+        table = _table("true label \\ given label", *numbers, title="Confusion matrix")
+        for number, name, row in zip(numbers, names, confusion, strict=True):
+            table.add_row(f"{number} {name}", *(f"{count:,}" if count else "·" for count in row))
+        return table
+    matrix = np.array(confusion)
+    np.fill_diagonal(matrix, 0)
+    table = _table("true label", "given label", "documents", title=f"The {CONFUSIONS_SHOWN} most frequent confusions")
+    for place in np.argsort(-matrix, axis=None, kind="stable")[:CONFUSIONS_SHOWN].tolist():
+        true, given = divmod(place, len(names))
+        if matrix[true, given]:
+            table.add_row(names[true], names[given], f"{matrix[true, given]:,}")
+    return table
+
+
+def _print_comparison(console: Console, comparison: Comparison) -> None:
+    title = f"Minus the other predictions, on {comparison.documents:,} documents of both"
+    table = _table("figure", "difference", "95 % interval", title=title)
+    for name, figure in comparison.differences.items():
+        table.add_row(TITLES[name], _value(name, figure.value, sign="+"), _interval(name, figure, sign="+"))
+    console.print(table)
+    if comparison.p_value is not None:
+        console.print(
+            f"McNemar's exact test: {comparison.only_first_right:,} documents are right only here, "
+            f"{comparison.only_second_right:,} only there; p = {comparison.p_value:.3g}.",
+            markup=False,
+        )
+
+
+def _print_calibration(console: Console, names: Sequence[str], calibration: Calibration) -> None:
+    console.print(f"Stored in {calibration.model}: temperature {calibration.temperature:.4g}.", markup=False)
+    if calibration.thresholds is not None:
+        pairs = [f"{name} {value:.3f}" for name, value in zip(names, calibration.thresholds, strict=True)]
+        more = "" if len(pairs) <= LABELS_SHOWN else ", …"
+        console.print(f"Thresholds: {', '.join(pairs[:LABELS_SHOWN])}{more}.", markup=False)
+    table = _table("figure", "before", "after", title="On these documents, on which it was fitted")
+    for name, value in calibration.before.items():
+        table.add_row(TITLES[name], _value(name, value), _value(name, calibration.after[name]))
+    console.print(table)
+
+
+def _table(first: str, *others: str, title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _value(name: str, value: float, sign: str = "") -> str:
+    if not math.isfinite(value):
+        return "none"
+    return f"{value:{sign}.1%}".replace("%", " %") if name in PERCENTAGES else f"{value:{sign}.4f}"
+
+
+def _interval(name: str, figure: Figure, sign: str = "") -> str:
+    if figure.low is None or figure.high is None or not math.isfinite(figure.low):
+        return ""
+    return f"{_value(name, figure.low, sign)} to {_value(name, figure.high, sign)}"
+
+
+def _with_interval(name: str, figures: Figures) -> str:
+    figure: Any = figures[name]
+    return f"{_value(name, figure.value)} ({_interval(name, figure)})"

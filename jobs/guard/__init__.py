@@ -1,0 +1,1 @@
+"""What keeps a document that kills its process from killing the job."""

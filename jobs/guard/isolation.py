@@ -1,0 +1,193 @@
+"""Running a stage document by document in a process of its own, so that one which kills it is found and left out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.corpus.source import Read
+from jobs.guard.frames import READY, TABLE, from_stream, read_frame, to_stream, write_frame
+from jobs.model_source import ModelSource
+from jobs.stages.columns import quarantine, with_columns
+from strideformer.errors import StrideformerError
+
+# Documents that kill their process are rare. When one after the other does, the machine, the model or a
+# library is at fault.
+MOST_DEATHS_IN_A_ROW = 5
+# A model of gigabytes from a slow disk takes minutes to load.
+START_SECONDS = 900.0
+
+
+class ChildDiedError(Exception):
+    """The child process is gone, or had to be killed; ``reason`` is what its document is quarantined with."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Child:
+    """One child process with one stage in it.
+
+    Args:
+        stage_class: an importable class; its instances are called with a table and give one.
+        arguments: what it is built with, each of which can be pickled.
+
+    Raises:
+        ChildDiedError: it died, or did not finish, while it built the stage.
+    """
+
+    def __init__(self, stage_class: type, arguments: tuple[Any, ...]) -> None:
+        theirs_in, self._out = os.pipe()
+        self._in, theirs_out = os.pipe()
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        self._process = subprocess.Popen(  # noqa: S603 our own module, no shell
+            [sys.executable, "-m", "jobs.guard.child", str(theirs_in), str(theirs_out)],
+            pass_fds=(theirs_in, theirs_out),
+            stdin=subprocess.DEVNULL,
+            env=environment,
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self._to_child, self._from_child = os.fdopen(self._out, "wb"), os.fdopen(self._in, "rb")
+        here = tuple(_on_this_machine(argument) for argument in arguments)
+        kind, message = self._ask(READY, pickle.dumps((stage_class, here)), START_SECONDS)
+        if kind != READY:
+            raise ChildDiedError("crashed", message.decode(errors="replace"))
+
+    def run(self, table: pa.Table, timeout: float | None) -> pa.Table:
+        """The stage's table for this one.
+
+        Raises:
+            ChildDiedError: the process died, or took longer than ``timeout`` seconds and was killed.
+            StrideformerError: the stage raised.
+        """
+        kind, payload = self._ask(TABLE, to_stream(table), timeout)
+        if kind != TABLE:
+            raise StrideformerError(payload.decode(errors="replace"))
+        return from_stream(payload)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self._to_child.close()
+        self._from_child.close()
+
+    def _ask(self, kind: bytes, payload: bytes | pa.Buffer, timeout: float | None) -> tuple[bytes, bytes]:
+        try:
+            write_frame(self._to_child, kind, payload)
+            if timeout is not None and not select.select([self._from_child], [], [], timeout)[0]:
+                raise ChildDiedError("timed_out", f"it took longer than {timeout:g} seconds by itself")
+            return read_frame(self._from_child)
+        except (EOFError, BrokenPipeError):
+            status = self._process.wait()
+            died = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+            raise ChildDiedError("crashed", f"its process ended with {died}") from None
+
+
+def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], timeout: float | None = None) -> pa.Table:
+    """What the stage makes of each document by itself, in a child process.
+
+    A document that kills the child, or keeps it longer than ``timeout`` seconds, is quarantined with reason
+    ``crashed`` or ``timed_out``; its row, emptied of what killed, still goes through the stage, here, for the
+    columns that the stage adds.
+
+    Args:
+        documents: one shard.
+        stage: an instance of the stage's class, in this process.
+        arguments: what another instance is built with.
+        timeout: seconds; None for no limit.
+
+    Raises:
+        StrideformerError: one document after the other kills the child, so the fault is not theirs.
+    """
+    child: Child | None = None
+    results = []
+    deaths = 0
+    documents = self_contained(documents)
+    try:
+        for index in range(documents.num_rows):
+            document = documents.slice(index, 1)
+            try:
+                child = child or Child(type(stage), arguments)
+                results.append(child.run(document, timeout))
+                deaths = 0
+            except ChildDiedError as error:
+                deaths += 1
+                if child is not None:
+                    child.close()
+                    child = None
+                if deaths >= MOST_DEATHS_IN_A_ROW:
+                    raise StrideformerError(
+                        f"{deaths} documents in a row ended the process of {type(stage).__name__} ({error}), so "
+                        f"the fault is not theirs: look at the memory, the device and the model"
+                    ) from error
+                results.append(stage(emptied(quarantine(document, {0: (error.reason, str(error))}))))
+    finally:
+        if child is not None:
+            child.close()
+    together = pa.concat_tables(results).combine_chunks()
+    if "_first_alike" in together.column_names:
+        # Each was the first of a table of its own.
+        return with_columns(together, {"_first_alike": pa.array(np.arange(together.num_rows))})
+    return together
+
+
+def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], timeout: float | None) -> pa.Table:
+    """What the read stage makes of each piece by itself, in a child process.
+
+    A parser that dies does not say over which row, so all rows of that piece are quarantined.
+    """
+    results = []
+    for index in range(pieces.num_rows):
+        piece = pieces.slice(index, 1)
+        child = Child(type(read), arguments)
+        try:
+            results.append(child.run(piece, timeout))
+        except ChildDiedError as error:
+            results.append(read.quarantined(piece, error.reason, str(error)))
+        finally:
+            child.close()
+    documents = pa.concat_tables(results).combine_chunks()
+    return with_columns(documents, {"_shard_rows": pa.array(np.full(documents.num_rows, documents.num_rows))})
+
+
+def self_contained(documents: pa.Table) -> pa.Table:
+    """The documents, each with vectors of its own also where it is like one before it."""
+    if "_first_alike" not in documents.column_names:
+        return documents
+    vectors = documents.column("_chunk_vectors").take(documents.column("_first_alike"))
+    first = pa.array(np.zeros(documents.num_rows, np.int64))  # of a table of one
+    return with_columns(documents, {"_chunk_vectors": vectors, "_first_alike": first})
+
+
+def emptied(documents: pa.Table) -> pa.Table:
+    """The documents without their texts, tokens, chunks and vectors."""
+    columns: dict[str, pa.Array] = {}
+    for field in documents.schema:
+        if field.name in ("_text", "_text_pair"):
+            columns[field.name] = pa.nulls(documents.num_rows, field.type)
+        elif pa.types.is_large_list(field.type) and field.name.startswith("_"):
+            offsets = pa.array(np.zeros(documents.num_rows + 1, np.int64))
+            columns[field.name] = pa.LargeListArray.from_arrays(offsets, pa.array([], field.type.value_type))
+    return with_columns(documents, columns)
+
+
+def _on_this_machine(argument: Any) -> Any:
+    """A model's files are on disk by now, and the child has no Ray to fetch them with."""
+    if isinstance(argument, ModelSource):
+        argument.fetch()
+        return replace(argument, files={})
+    return argument

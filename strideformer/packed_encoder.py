@@ -1,0 +1,132 @@
+"""PackedEncoder: the forward of BERT and its like over packed chunks, for inference."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, layer_norm
+from transformers import PreTrainedModel
+
+from strideformer.chunk_batches import PackedChunks
+from strideformer.packed_attention import Attention, attend_fused, choose_attention
+from strideformer.packed_linear import GELU_ALGORITHMS, PackedLinear
+
+# Model types whose transformers module has BERT's parts under BERT's names. The second kind numbers its
+# positions from ``padding_idx + 1`` on, as fairseq did.
+BERT_TYPES = {"bert"}
+ROBERTA_TYPES = {"roberta", "xlm-roberta", "camembert"}
+# How far the least cosine of token states on random chunks may be from 1: a hundred times what rounding does.
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 2e-2}
+
+logger = logging.getLogger(__name__)
+
+
+class PackedEncoder:
+    """A BERT's forward without padding, with one product for queries, keys and values.
+
+    Use `packed_encoder`, which also checks it against the model that it was made of.
+    """
+
+    def __init__(self, model: PreTrainedModel, attend: Attention) -> None:
+        config = model.config
+        self.heads = int(config.num_attention_heads)
+        self.epsilon = float(config.layer_norm_eps)
+        self.first_position = int(config.pad_token_id) + 1 if config.model_type in ROBERTA_TYPES else 0
+        embeddings = model.embeddings
+        self.words = embeddings.word_embeddings.weight.detach()
+        self.places = embeddings.position_embeddings.weight.detach()
+        self.types = embeddings.token_type_embeddings.weight.detach()
+        self.norm = _affine(embeddings.LayerNorm)
+        self.layers = [_PackedLayer(layer, config.hidden_act) for layer in model.encoder.layer]
+        self.attend = attend
+
+    @torch.inference_mode()
+    def __call__(self, chunks: PackedChunks) -> Tensor:
+        """(num_tokens, hidden_size) token states, in the model's number format."""
+        states = embedding(chunks.input_ids, self.words)
+        states += embedding(chunks.positions + self.first_position, self.places)
+        # RoBERTa's tokenizers know no token types, and its models have a row for one only.
+        types = chunks.token_type_ids if len(self.types) > 1 else torch.zeros_like(chunks.token_type_ids)
+        states += embedding(types, self.types)
+        states = layer_norm(states, states.shape[-1:], *self.norm, self.epsilon)
+        for layer in self.layers:
+            qkv = layer.qkv(states).view(len(states), 3, self.heads, -1)
+            attended = layer.attention_output(self.attend(qkv, chunks)).add_(states)
+            states = layer_norm(attended, attended.shape[-1:], *layer.attention_norm, self.epsilon)
+            fed = layer.output(layer.intermediate(states)).add_(states)
+            states = layer_norm(fed, fed.shape[-1:], *layer.output_norm, self.epsilon)
+        return states
+
+
+class _PackedLayer:
+    def __init__(self, layer: Any, activation: str) -> None:
+        attention = layer.attention.self
+        self.qkv = PackedLinear([attention.query, attention.key, attention.value])
+        self.attention_output = PackedLinear([layer.attention.output.dense])
+        self.attention_norm = _affine(layer.attention.output.LayerNorm)
+        self.intermediate = PackedLinear([layer.intermediate.dense], activation)
+        self.output = PackedLinear([layer.output.dense])
+        self.output_norm = _affine(layer.output.LayerNorm)
+
+
+def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
+    """The packed forward of a model, if it is one of BERT's kind and both agree on random chunks.
+
+    None means that the model's own forward has to be used; a disagreement, which a new release of
+    transformers may bring, is logged.
+    """
+    config = model.config
+    if config.model_type not in BERT_TYPES | ROBERTA_TYPES or getattr(config, "is_decoder", False):
+        return None
+    if config.hidden_act not in GELU_ALGORITHMS or model.device.type not in ("cpu", "cuda"):
+        return None
+    # transformers dropped relative positions of BERT, but an old config.json may still ask for them.
+    if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
+        return None
+    trouble = ""
+    for attend in (choose_attention(model.device, model.dtype), attend_fused):
+        try:
+            packed = PackedEncoder(model, attend)
+            cosine = _least_cosine(model, packed)
+        except Exception as error:  # a kernel that refuses the device or head size, or parts of other names
+            trouble = str(error)
+            continue
+        if cosine >= 1 - TOLERANCE.get(model.dtype, 0.0):
+            return packed
+        trouble = f"cosine {cosine:.4f}"
+    logger.warning("the packed forward does not fit this %s (%s); using its own", config.model_type, trouble)
+    return None
+
+
+@torch.inference_mode()
+def _least_cosine(model: PreTrainedModel, packed: PackedEncoder) -> float:
+    """Over the tokens of two random chunks of different lengths."""
+    device, config = model.device, model.config
+    generator = torch.Generator().manual_seed(0)
+    chunks = []
+    expected = []
+    for length in (7, 4):
+        # Ids from the upper half: RoBERTa's own position ids skip the padding token, a low one.
+        ids = torch.randint(config.vocab_size // 2, config.vocab_size, (length,), generator=generator).to(device)
+        chunks.append(ids)
+        expected.append(model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]).last_hidden_state[0])
+    ids = torch.cat(chunks)
+    batch = PackedChunks(
+        input_ids=ids,
+        token_type_ids=torch.zeros_like(ids),
+        rows=torch.tensor([0] * 7 + [1] * 4, device=device),
+        positions=torch.tensor([*range(7), *range(4)], device=device),
+        offsets=torch.tensor([0, 7, 11], dtype=torch.int32, device=device),
+        num_chunks=2,
+        longest=7,
+        full=False,
+    )
+    cosine = torch.cosine_similarity(packed(batch).float(), torch.cat(expected).float(), dim=-1)
+    return float(cosine.min())
+
+
+def _affine(norm: Any) -> tuple[Tensor, Tensor]:
+    return norm.weight.detach(), norm.bias.detach()

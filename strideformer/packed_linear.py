@@ -1,0 +1,64 @@
+"""Linear layers of inference, prepacked for oneDNN where that is the faster library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# The GELUs of transformers' ``hidden_act`` that oneDNN fuses into the product, by its names for them.
+GELU_ALGORITHMS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+
+
+class PackedLinear:
+    """One linear layer, or several side by side on the same input, with an optional GELU after it.
+
+    On CPUs with AVX512 it goes through oneDNN with weights reordered once: torch's own fp32 path is MKL, which
+    reaches 212 GFLOP/s on a Zen 5 against oneDNN's 515, and bf16 needs the fused GELU to be near its peak. On
+    older CPUs both libraries are equal and oneDNN's GELU is the slower one (64 against 135 GFLOP/s on a Zen 3),
+    so torch's is taken. The operators are torch's private ones: where they are missing or refuse, torch's
+    own linear does the same.
+
+    Args:
+        layers: linear layers of one input width; their outputs are concatenated.
+        activation: ``""`` or a key of GELU_ALGORITHMS.
+    """
+
+    def __init__(self, layers: Sequence[nn.Linear], activation: str = "") -> None:
+        self.activation = activation
+        self.weight = torch.cat([layer.weight.detach() for layer in layers]).contiguous()
+        biases = [torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias for layer in layers]
+        self.bias = torch.cat([bias.detach() for bias in biases]).contiguous()
+        self.reordered = _reordered(self.weight, self.bias, activation)
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """(num_tokens, in_features) to (num_tokens, total out_features)."""
+        if self.reordered is not None:
+            return _fused(states, self.reordered, self.bias, self.activation)
+        states = functional.linear(states, self.weight, self.bias)
+        if not self.activation:
+            return states
+        return functional.gelu(states, approximate=GELU_ALGORITHMS[self.activation])
+
+
+def _reordered(weight: Tensor, bias: Tensor, activation: str) -> Tensor | None:
+    """The weight in oneDNN's own layout, if it is tried and works here."""
+    if weight.device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return None
+    if not torch.backends.mkldnn.is_available():
+        return None
+    try:
+        with torch.inference_mode():
+            reordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+            _fused(torch.zeros((2, weight.shape[1]), dtype=weight.dtype), reordered, bias, activation)
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+    return reordered
+
+
+def _fused(states: Tensor, reordered: Tensor, bias: Tensor, activation: str) -> Tensor:
+    after, algorithm = ("gelu", GELU_ALGORITHMS[activation]) if activation else ("none", "")
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(states, reordered, bias, after, [], algorithm)
+    return result

@@ -1,0 +1,56 @@
+"""Stages that die or hang over a document, as a fault in native code would make them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.stages.chunk import Chunk
+from jobs.stages.columns import with_columns
+
+EXIT, SEGFAULT, HANG, RAISE = "poisonexit", "poisonsegfault", "poisonhang", "poisonraise"
+
+
+def suffer(texts: list[str | None]) -> None:
+    """Do what the texts ask for."""
+    for text in texts:
+        if text is None:
+            continue
+        if EXIT in text:
+            os._exit(7)
+        if SEGFAULT in text:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if HANG in text:
+            time.sleep(1000)
+        if RAISE in text:
+            raise ValueError("raised over a document")
+
+
+class Fragile:
+    """Adds the length of each text; documents already quarantined have none."""
+
+    def __init__(self, column: str = "length") -> None:
+        self.column = column
+
+    def __call__(self, documents: pa.Table) -> pa.Table:
+        suffer(documents.column("_text").to_pylist())
+        return with_columns(documents, {self.column: pc.utf8_length(documents.column("_text"))})
+
+
+class Unbuildable:
+    """Dies while it is built."""
+
+    def __init__(self) -> None:
+        os._exit(3)
+
+
+class FragileChunk(Chunk):
+    """The chunk stage with a tokenizer that some documents kill."""
+
+    def __call__(self, documents: pa.Table) -> pa.Table:
+        suffer(documents.column("_text").to_pylist())
+        return super().__call__(documents)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.corpus.columns import InputColumns
+from jobs.corpus.pieces import Piece, to_table
+from jobs.corpus.source import Read
+from jobs.guard.isolation import Child, ChildDiedError, read_isolated, run_isolated
+from strideformer.errors import StrideformerError
+from tests.jobs.guard.stages_for_tests import EXIT, HANG, RAISE, SEGFAULT, Fragile, Unbuildable
+
+
+def documents(*texts: str) -> pa.Table:
+    count = len(texts)
+    return pa.table(
+        {
+            "doc_id": [str(index) for index in range(count)],
+            "_shard": pa.array([4] * count, pa.int64()),
+            "_text": pa.array(texts, pa.large_string()),
+            "quarantine_reason": pa.nulls(count, pa.string()),
+            "quarantine_detail": pa.nulls(count, pa.string()),
+        }
+    )
+
+
+def test_the_documents_that_kill_are_found_and_the_others_go_on() -> None:
+    result = run_isolated(documents("a", EXIT, "bcd", SEGFAULT, HANG, "ef"), Fragile("size"), ("size",), timeout=3)
+    assert result.column("doc_id").to_pylist() == ["0", "1", "2", "3", "4", "5"]
+    assert result.column("size").to_pylist() == [1, None, 3, None, None, 2]
+    assert result.column("quarantine_reason").to_pylist() == [None, "crashed", None, "crashed", "timed_out", None]
+    details = result.column("quarantine_detail").to_pylist()
+    assert "exit status 7" in details[1]
+    assert "SIGSEGV" in details[3]
+    assert "longer than 3 seconds" in details[4]
+
+
+def test_when_every_document_kills_none_is_to_blame() -> None:
+    with pytest.raises(StrideformerError, match=r"5 documents in a row ended the process of Fragile .*exit status 7"):
+        run_isolated(documents(*[EXIT] * 6), Fragile(), ())
+
+
+def test_a_stage_that_dies_while_it_is_built() -> None:
+    with pytest.raises(ChildDiedError, match="exit status 3"):
+        Child(Unbuildable, ())
+
+
+def test_an_exception_is_no_crash() -> None:
+    with pytest.raises(StrideformerError, match="ValueError: raised over a document"):
+        run_isolated(documents("a", RAISE), Fragile(), ())
+
+
+class DeadlyRead(Read):
+    """A parser that one file kills."""
+
+    def __call__(self, pieces: pa.Table) -> pa.Table:
+        if any("deadly" in source for source in pieces.column("source").to_pylist()):
+            Unbuildable()
+        return super().__call__(pieces)
+
+
+def test_a_file_that_kills_its_parser_is_quarantined_and_the_others_are_read(tmp_path: Path) -> None:
+    pieces = []
+    for name in ("good", "deadly", "fine"):
+        file = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table({"id": [name + "1", name + "2"], "text": ["one", "two"], "page": [1, 2]}), file)
+        pieces.append(Piece(0, str(file), "parquet", "none", 0, 2, None, None, file.stat().st_size, ""))
+    kept = pa.schema([("page", pa.int64())])
+    read = (InputColumns(id="id", keep=("page",)), {"page": "page"}, kept, {})
+    table = to_table(pieces)
+    result = read_isolated(table, DeadlyRead(*read), read, timeout=60)
+    assert result.schema == Read(*read)(table.slice(0, 1)).schema
+    assert result.column("_shard_rows").to_pylist() == [6] * 6
+    assert result.column("quarantine_reason").to_pylist() == [None, None, "crashed", "crashed", None, None]
+    assert result.column("page").to_pylist() == [1, 2, None, None, 1, 2]
+    assert result.column("doc_id").to_pylist()[2:4] == [f"{tmp_path}/deadly.parquet#0", f"{tmp_path}/deadly.parquet#1"]

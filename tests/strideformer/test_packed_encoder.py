@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from strideformer.chunk_batches import PackedChunks
+from strideformer.encoder import ChunkEncoder
+from strideformer.packed_attention import Attention, attend_by_products, attend_fused
+from strideformer.packed_encoder import packed_encoder
+
+SMALL = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+    "initializer_range": 0.5,
+}
+
+
+def small(kind: str, **changes: Any) -> Any:
+    torch.manual_seed(0)
+    config, model = {"bert": (BertConfig, BertModel), "roberta": (RobertaConfig, RobertaModel)}[kind]
+    return model(config(**SMALL | changes), add_pooling_layer=False).eval()
+
+
+def packed_batch(lengths: list[int], ids: torch.Tensor) -> PackedChunks:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return PackedChunks(
+        input_ids=ids,
+        token_type_ids=torch.zeros_like(ids),
+        rows=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
+        positions=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
+        offsets=torch.from_numpy(offsets.astype(np.int32)),
+        num_chunks=len(lengths),
+        longest=max(lengths),
+        full=len(set(lengths)) == 1,
+    )
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("lengths", [[9, 9, 9], [12, 7, 1], [3]])
+@pytest.mark.parametrize("attend", [attend_fused, attend_by_products])
+def test_gives_what_transformers_gives_for_each_chunk_alone(kind: str, lengths: list[int], attend: Attention) -> None:
+    model = small(kind)
+    packed = packed_encoder(model)
+    assert packed is not None
+    packed.attend = attend
+    ids = torch.randint(5, 50, (sum(lengths),), generator=torch.Generator().manual_seed(1))
+    states = packed(packed_batch(lengths, ids))
+    with torch.inference_mode():
+        expected = [model(input_ids=chunk[None]).last_hidden_state[0] for chunk in ids.split(lengths)]
+    torch.testing.assert_close(states, torch.cat(expected), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh"])
+def test_every_gelu_is_the_models_own(activation: str) -> None:
+    assert packed_encoder(small("bert", hidden_act=activation)) is not None
+
+
+def test_bf16_stays_close() -> None:
+    model = small("bert").to(torch.bfloat16)
+    packed = packed_encoder(model)
+    assert packed is not None
+    assert packed.attend is attend_by_products
+    ids = torch.randint(5, 50, (12,), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = model.float()(input_ids=ids[None]).last_hidden_state[0]
+    assert torch.cosine_similarity(packed(packed_batch([12], ids)).float(), expected).min() > 0.99
+
+
+def test_other_models_keep_their_own_forward() -> None:
+    model = DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=32)).eval()
+    assert packed_encoder(model) is None
+    assert packed_encoder(small("bert", hidden_act="relu")) is None
+    assert packed_encoder(small("bert", is_decoder=True)) is None
+
+
+def test_a_model_that_computes_otherwise_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    model = small("bert")
+    model.encoder.layer[0].register_forward_hook(lambda module, given, result: torch.roll(result, 1, -1))
+    with caplog.at_level(logging.WARNING):
+        assert packed_encoder(model) is None
+    assert "does not fit this bert" in caplog.text
+
+
+def test_a_model_of_other_parts_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    model = small("bert")
+    del model.embeddings.LayerNorm
+    model.embeddings.LayerNorm = torch.nn.Identity()
+    with caplog.at_level(logging.WARNING):
+        assert packed_encoder(model) is None
+    assert "using its own" in caplog.text
+
+
+def test_the_engine_uses_it_and_gives_the_vectors_of_the_own_forward(tiny_checkpoint: Path) -> None:
+    documents = ["law " * 40, "the court", ""]
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4)
+    assert encoder.packed is not None
+    packed = encoder.encode(documents)
+    encoder.packed = None
+    for left, right in zip(packed, encoder.encode(documents), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_some_chunks_in_any_order(tiny_checkpoint: Path) -> None:
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4)
+    views = encoder.chunker.views(["law court " * 40, "union tax"])
+    everything = encoder.encode_views(views)
+    chosen = np.array([3, 0, views.num_chunks - 1])
+    torch.testing.assert_close(encoder.encode_views(views, chosen), everything[chosen], atol=1e-5, rtol=1e-5)
+    assert encoder.encode_views(views, np.empty(0, np.int64)).shape == (0, encoder.hidden_size)

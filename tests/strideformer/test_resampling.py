@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sklearn.metrics import f1_score, mean_absolute_error, r2_score, root_mean_squared_error
+
+from strideformer import resampling
+
+
+def test_sums_are_of_as_many_documents_however_they_are_drawn() -> None:
+    few = resampling.resampled_sums(np.eye(2), np.array([300, 100]), 500, seed=0)
+    one_each = np.repeat(np.eye(2), [300, 100], axis=0)
+    many = resampling.resampled_sums(one_each, np.ones(400, np.int64), 500, seed=0)
+    for sums in (few, many):
+        assert (sums.sum(axis=1) == 400).all()
+        assert sums[:, 0].mean() == pytest.approx(300, abs=2)
+        assert sums[:, 0].std() == pytest.approx(np.sqrt(400 * 0.75 * 0.25), rel=0.1)
+
+
+def test_memory_is_bounded_without_changing_the_number_of_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "WEIGHTS_AT_ONCE", 20)
+    sums = resampling.resampled_sums(np.ones((7, 1)), np.ones(7, np.int64), 11, seed=0)
+    assert (sums == 7).all()
+    assert sums.shape == (11, 1)
+
+
+def test_label_statistics_of_the_whole_sample_are_those_of_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    truth, given = generator.integers(5, size=80), generator.integers(5, size=80)
+    masks = (resampling.one_hot(truth, 6), resampling.one_hot(given, 6))
+    sums = np.asarray(resampling.label_contributions(*masks).sum(axis=0)).reshape(1, -1)
+    found = resampling.label_statistics(sums, 80)
+    assert found["accuracy"][0] == pytest.approx((truth == given).mean())
+    for average in ("micro", "macro", "weighted"):
+        assert found[f"f1_{average}"][0] == pytest.approx(f1_score(truth, given, average=average))
+
+
+def test_documents_without_any_label_are_right_when_none_is_given() -> None:
+    truth = csr_array(np.array([[0, 0], [0, 0]]))
+    given = csr_array(np.array([[0, 0], [0, 1]]))
+    sums = np.asarray(resampling.label_contributions(truth, given).sum(axis=0)).reshape(1, -1)
+    found = resampling.label_statistics(sums, 2)
+    assert found["accuracy"][0] == 0.5
+    assert found["f1_macro"][0] == 0
+
+
+def test_value_statistics_of_the_whole_sample_are_those_of_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    truth = 1e6 + generator.normal(size=(50, 2))
+    given = truth + generator.normal(size=(50, 2)) * 0.3
+    sums = resampling.value_contributions(truth, given).sum(axis=0, keepdims=True)
+    found = resampling.value_statistics(sums, 50)
+    assert found["mae"][0] == pytest.approx(mean_absolute_error(truth, given))
+    assert found["rmse"][0] == pytest.approx(root_mean_squared_error(truth, given))
+    assert found["r2"][0] == pytest.approx(r2_score(truth, given))
+    correlations = [np.corrcoef(truth[:, i], given[:, i])[0, 1] for i in range(2)]
+    assert found["pearson"][0] == pytest.approx(np.mean(correlations))
+
+
+def test_intervals_leave_out_what_is_not_finite() -> None:
+    values = np.append(np.arange(101.0), np.nan)
+    assert resampling.percentile_interval(values) == pytest.approx((2.5, 97.5))
+    assert np.isnan(resampling.percentile_interval(np.array([np.nan]))).all()
