@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from jobs import preflight
+from jobs import preflight, store_preflight
 from jobs.cli import run_command
-from jobs.flow import TASK_RETRIES, WHOLE, chunked_documents, encoder_options, encoders, start_guard
-from jobs.guard.stage import guarded_actor
+from jobs.flow import (
+    TASK_RETRIES,
+    WHOLE,
+    chunked_documents,
+    encoder_options,
+    encoders,
+    planned_pieces,
+    start_guard,
+    tasks,
+)
+from jobs.guard.stage import guarded_actor, guarded_task
 from jobs.output.commit import Commit
 from jobs.output.record import OutputFolder
 from jobs.preflight import Checked
@@ -23,13 +32,15 @@ from jobs.settings import ClassifySettings
 from jobs.sharded_job import ShardedJob, plan_corpus
 from jobs.stages.aggregate import Aggregate, EncodeAndAggregate
 from jobs.stages.encode import Encode
+from jobs.store_preflight import CheckedStore
+from jobs.stored_shard import ReadStored, plan_store, read_stored_isolated
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
 
 def run(settings: ClassifySettings) -> dict[str, Any]:
-    """Label a corpus.
+    """Label a corpus, or the documents of a store of embeddings.
 
     Returns:
         The totals, as ``_SUCCESS`` holds them.
@@ -38,6 +49,8 @@ def run(settings: ClassifySettings) -> dict[str, Any]:
         StrideformerError: the settings, the input, the model or the output is wrong; nothing has run.
         JobFailedError: the job began and failed; it can be resumed.
     """
+    if settings.embeddings is not None:
+        return ShardedJob(store_preflight.check, plan_of_store, store_pipeline).run(settings)
     return ShardedJob(preflight.check, plan_corpus, pipeline).run(settings)
 
 
@@ -53,7 +66,7 @@ def pipeline(
     """The flow of DESIGN.md: one shard is one block from the read to the commit."""
     model, guard = checked.model.stored(), start_guard(settings)
     chunks = chunked_documents(plan, shards, settings, checked, model, resources, guard)
-    arguments = (model, encoder_options(settings, checked, resources))
+    arguments = (model, encoder_options(settings, checked.chunking, resources))
     pool = encoders(resources, shards)
 
     def labelling(stage: type, documents: Dataset, **actors: Any) -> Dataset:
@@ -68,6 +81,38 @@ def pipeline(
         labelled = labelling(Aggregate, labelling(Encode, chunks), compute=aggregators)
     else:
         labelled = labelling(EncodeAndAggregate, chunks)
+    commit = Commit(folder.url, folder.options, job, checked.output_schema)
+    return labelled.map_batches(commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES, **WHOLE)
+
+
+def plan_of_store(settings: ClassifySettings, checked: CheckedStore, resources: Resources) -> pa.Table:
+    """A store was cut into shards when it was made."""
+    return plan_store(checked.store, settings.limit)
+
+
+def store_pipeline(
+    folder: OutputFolder,
+    plan: pa.Table,
+    shards: Sequence[int],
+    job: str,
+    settings: ClassifySettings,
+    checked: CheckedStore,
+    resources: Resources,
+) -> Dataset:
+    """The second half of the flow over vectors that are there already: read, aggregate, commit."""
+    model, guard = checked.model.stored(), start_guard(settings)
+    reading = (checked.store.url, checked.kept, settings.storage_option)
+    read = guarded_task(guard, ReadStored, reading, read_stored_isolated)
+    vectors = planned_pieces(plan, shards).map_batches(read, **tasks(resources), **WHOLE)
+    arguments = (model, encoder_options(settings, checked.chunking, resources))
+    pool = encoders(resources, shards)
+    if settings.aggregators:
+        from ray.data import ActorPoolStrategy
+
+        pool |= {"compute": ActorPoolStrategy(size=settings.aggregators)}
+    labelled = vectors.map_batches(
+        guarded_actor(Aggregate), fn_constructor_args=(guard, Aggregate, arguments), **pool, **WHOLE
+    )
     commit = Commit(folder.url, folder.options, job, checked.output_schema)
     return labelled.map_batches(commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES, **WHOLE)
 

@@ -17,12 +17,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.evaluate_settings import EvaluateSettings
-from jobs.settings import ClassifySettings, load_settings
+from jobs.settings import ClassifySettings, EmbedSettings, load_settings
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
 
 JOBS: dict[str, type[BaseModel]] = {
     "classify": ClassifySettings,
+    "embed": EmbedSettings,
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
 }
@@ -38,7 +39,8 @@ def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
         positional, paths = ("inputs", "output"), "INPUT [INPUT ...] OUTPUT"
     parser = argparse.ArgumentParser(
         prog=f"strideformer {name}",
-        usage=f"strideformer {name} {paths} [flags]".replace("  ", " "),
+        usage=f"strideformer {name} {paths} [flags]".replace("  ", " ")
+        + (f"\n       strideformer {name} --embeddings STORE OUTPUT [flags]" * ("embeddings" in kind.model_fields)),
         description=kind.__doc__,
         argument_default=argparse.SUPPRESS,
     )
@@ -67,7 +69,7 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
             raise StrideformerError(f"give one folder of PREDICTIONS: {len(paths)} paths were given")
         if paths:
             flags["predictions"] = paths[0]
-    elif len(paths) == 1:
+    elif len(paths) == 1 and "embeddings" not in flags:
         raise StrideformerError(f"give at least one INPUT and then OUTPUT: only {paths[0]!r} was given")
     elif paths:
         flags["inputs"], flags["output"] = paths[:-1], paths[-1]

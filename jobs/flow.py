@@ -17,7 +17,7 @@ from jobs.model_source import ModelSource
 from jobs.preflight import Checked
 from jobs.resources import Resources
 from jobs.settings import ShardedSettings
-from jobs.stages.chunk import Chunk
+from jobs.stages.chunk import Chunk, Chunking
 from jobs.stages.encode import EncoderOptions
 
 if TYPE_CHECKING:
@@ -96,6 +96,6 @@ def encoders(resources: Resources, shards: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def encoder_options(settings: ShardedSettings, checked: Checked, resources: Resources) -> EncoderOptions:
+def encoder_options(settings: ShardedSettings, chunking: Chunking, resources: Resources) -> EncoderOptions:
     """How each encoder runs."""
-    return EncoderOptions(checked.chunking, settings.device, settings.dtype, settings.token_budget, resources.threads)
+    return EncoderOptions(chunking, settings.device, settings.dtype, settings.token_budget, resources.threads)

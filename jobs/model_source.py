@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +34,12 @@ class ModelSource:
     Attributes:
         fingerprint: sha256 over every file's name and content.
         files: an object reference to ``{relative name: (size,) uint8 array}``, or that mapping itself.
+        without_encoder: the files hold the aggregator alone.
     """
 
     fingerprint: str
     files: Any
+    without_encoder: bool = False
 
     @classmethod
     def of(cls, folders: Mapping[str, Path], tokenizer: str) -> ModelSource:
@@ -50,34 +52,54 @@ class ModelSource:
                 workers tokenise without transformers.
         """
         files = {TOKENIZER_FILE: np.frombuffer(tokenizer.encode(), dtype=np.uint8)}
-        digest = hashlib.sha256()
         for part, folder in sorted(folders.items()):
             for name, file in model_files(folder):
                 files.setdefault(f"{part}/{name}", np.fromfile(file, dtype=np.uint8))
-        for name, content in sorted(files.items()):
-            digest.update(f"{name}\0{len(content)}\0".encode())
-            digest.update(content.data)
-        return cls(digest.hexdigest(), files)
+        return cls(_digest(files), files)
+
+    @classmethod
+    def of_aggregator(cls, folder: Path) -> ModelSource:
+        """Read a checkpoint's aggregator alone, for vectors that are there already."""
+        from safetensors.torch import save
+
+        from strideformer.aggregator import aggregator_state
+
+        files = {
+            "checkpoint/config.json": np.fromfile(folder / "config.json", dtype=np.uint8),
+            "checkpoint/model.safetensors": np.frombuffer(save(aggregator_state(folder)), dtype=np.uint8),
+        }
+        return cls(_digest(files), files, without_encoder=True)
 
     def stored(self) -> ModelSource:
         """The same with its files in Ray's object store, so that they are copied once a node and not per task."""
         import ray
 
-        return ModelSource(self.fingerprint, ray.put(self.files))
+        return replace(self, files=ray.put(self.files))
 
     def fetch(self) -> Path:
         """Folder on this machine that holds the checkpoint, written by the first process that asks for it."""
         return _fetch(self)
 
+    def is_checkpoint(self) -> bool:
+        """Whether this is a Strideformer, and not a bare encoder."""
+        config = json.loads((self.fetch() / "config.json").read_text(encoding="utf-8"))
+        return bool(config.get("model_type", "strideformer") == "strideformer")
+
     def load(self) -> Strideformer:
-        """The Strideformer, on the CPU; without the progress bars of transformers, which would reach the user once
-        for every actor of the cluster.
+        """The Strideformer, on the CPU (its first model without weights where only the aggregator travels).
+
+        It is without the progress bars of transformers, which would reach the user once for every actor of the
+        cluster.
         """
         from transformers.utils import logging
 
         from strideformer.model import Strideformer
 
         logging.disable_progress_bar()
+        if self.without_encoder:
+            from strideformer.aggregator import load_aggregator
+
+            return load_aggregator(self.fetch())
         return Strideformer.from_pretrained(self.fetch())
 
     def __hash__(self) -> int:
@@ -85,6 +107,14 @@ class ModelSource:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ModelSource) and other.fingerprint == self.fingerprint
+
+
+def _digest(files: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content.data)
+    return digest.hexdigest()
 
 
 def model_files(folder: Path) -> list[tuple[str, Path]]:

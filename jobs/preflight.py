@@ -17,7 +17,7 @@ from jobs.corpus.storage_errors import require_writable
 from jobs.model_facts import model_facts
 from jobs.model_source import ModelSource
 from jobs.output.commit import OWN_COLUMNS, TEMPORARY_FOLDER, labelled_schema
-from jobs.settings import ClassifySettings
+from jobs.settings import ClassifySettings, ShardedSettings
 from jobs.stages.aggregate import label_type, scores_type
 from jobs.stages.chunk import Chunking
 from strideformer.chunking import Chunker, check_length
@@ -26,36 +26,50 @@ from strideformer.locations import checkpoint_folders
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What preflight found, all that the job goes on with.
+class CheckedCorpus:
+    """What was found of the input.
 
     Attributes:
         files: the input files, sorted by source.
         columns: which columns of theirs are read.
         kept: new name of each kept column, by its name in the input.
         kept_schema: names and types of the kept columns in the input.
-        model: the checkpoint, and its encoder where it was saved without.
-        output_schema: of every labelled part.
-        fingerprint: what must be the same for a job to be resumed.
     """
 
     files: list[InputFile]
     columns: InputColumns
     kept: Mapping[str, str]
     kept_schema: pa.Schema
+
+    @property
+    def kept_output(self) -> pa.Schema:
+        """Names and types of the kept columns in the output."""
+        return pa.schema([pa.field(self.kept[field.name], field.type) for field in self.kept_schema])
+
+
+@dataclass(frozen=True)
+class Checked(CheckedCorpus):
+    """What preflight found, all that the job goes on with.
+
+    Attributes:
+        model: the checkpoint, and its encoder where it was saved without; of the embed job also a bare encoder.
+        output_schema: of every part.
+        fingerprint: what must be the same for a job to be resumed.
+    """
+
     model: ModelSource
     chunking: Chunking
     output_schema: pa.Schema
     fingerprint: dict[str, Any]
 
 
-def check(settings: ClassifySettings) -> Checked:
-    """Check a call of the classify job in the order of what is cheapest to find wrong.
+def check_corpus(settings: ShardedSettings, own_columns: Sequence[str]) -> CheckedCorpus:
+    """Check input, columns and output in the order of what is cheapest to find wrong.
 
     Raises:
         StrideformerError: the first thing that is wrong, in one sentence.
     """
-    kept = kept_names(settings.keep_columns)
+    kept = kept_names(settings.keep_columns, own_columns)
     columns = InputColumns(
         text=settings.text_column, pair=settings.pair_column, id=settings.id_column, keep=tuple(kept)
     )
@@ -64,7 +78,16 @@ def check(settings: ClassifySettings) -> Checked:
     check_apart(settings.output, [file.source for file in files])
     kept_schema = check_columns(files, columns, settings.storage_option, settings.on_bad_file)
     require_writable(settings.output, settings.storage_option, TEMPORARY_FOLDER)
+    return CheckedCorpus(files, columns, kept, kept_schema)
 
+
+def check(settings: ClassifySettings) -> Checked:
+    """Check a call of the classify job in the order of what is cheapest to find wrong.
+
+    Raises:
+        StrideformerError: the first thing that is wrong, in one sentence.
+    """
+    corpus = check_corpus(settings, OWN_COLUMNS)
     folders = checkpoint_folders(settings.model)
     facts = model_facts(folders)
     chunking = Chunking(
@@ -77,21 +100,17 @@ def check(settings: ClassifySettings) -> Checked:
     chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
     chunker.template(settings.pair_column is not None)
     labels = facts.label_space
-    kept_output = pa.schema([pa.field(kept[field.name], field.type) for field in kept_schema])
     model = ModelSource.of(folders, facts.tokenizer)
     return Checked(
-        files=files,
-        columns=columns,
-        kept=kept,
-        kept_schema=kept_schema,
+        **vars(corpus),
         model=model,
         chunking=chunking,
-        output_schema=labelled_schema(label_type(labels), scores_type(labels), kept_output),
-        fingerprint=fingerprint(settings, files, model, chunking),
+        output_schema=labelled_schema(label_type(labels), scores_type(labels), corpus.kept_output),
+        fingerprint=fingerprint(settings, corpus.files, model, chunking),
     )
 
 
-def kept_names(keep_columns: Sequence[str]) -> dict[str, str]:
+def kept_names(keep_columns: Sequence[str], own_columns: Sequence[str] = OWN_COLUMNS) -> dict[str, str]:
     """``["a", "label:truth"]`` to ``{"a": "a", "label": "truth"}``.
 
     Raises:
@@ -101,7 +120,7 @@ def kept_names(keep_columns: Sequence[str]) -> dict[str, str]:
     for entry in keep_columns:
         name, _, renamed = entry.partition(":")
         new = renamed or name
-        if new in OWN_COLUMNS:
+        if new in own_columns:
             raise StrideformerError(
                 f"--keep-columns {entry}: the output has a column {new!r} of its own, so keep it under another "
                 f"name, such as {name}:input_{name}"
@@ -130,7 +149,7 @@ def check_apart(output: str, sources: Sequence[str]) -> None:
 
 
 def fingerprint(
-    settings: ClassifySettings, files: Sequence[InputFile], model: ModelSource, chunking: Chunking
+    settings: ShardedSettings, files: Sequence[InputFile], model: ModelSource, chunking: Chunking
 ) -> dict[str, Any]:
     """What decides a job's result: model, chunking, columns, and which files of which size and time."""
     listing = hashlib.sha256()

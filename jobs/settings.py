@@ -48,7 +48,7 @@ class CorpusSettings(JobSettings):
         default_factory=list,
         description="Input columns to carry to the output, each as NAME, or as NAME:NEW to rename it there.",
     )
-    limit: int | None = Field(None, ge=1, description="Label only the first N documents.")
+    limit: int | None = Field(None, ge=1, description="Take only the first N documents.")
     storage_option: dict[str, str] = Field(
         default_factory=dict,
         description="Filesystem options as key=value, such as endpoint_url or region; never a secret: "
@@ -94,11 +94,6 @@ class ClusterSettings(JobSettings):
         "auto",
         description="Encoder actors: a number, min:max to grow and shrink with the cluster, or auto: one a GPU, "
         "or one a node of up to 16 cores where there is none.",
-    )
-    aggregators: int = Field(
-        0,
-        ge=0,
-        description="Aggregator actors; 0 runs the aggregator in the encoders' actors, where it is cheap.",
     )
     device: str = Field("auto", description="auto, cpu or cuda.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
@@ -153,8 +148,77 @@ class ShardedSettings(ClusterSettings, CorpusSettings):
         return self
 
 
+# What says how texts are read or tokenised, which --embeddings leaves nothing of.
+OF_TEXTS = (
+    "format",
+    "text_column",
+    "pair_column",
+    "id_column",
+    "shard_rows",
+    "shard_bytes",
+    "on_bad_file",
+    "token_budget",
+)
+
+
 class ClassifySettings(ShardedSettings):
     """Label every document of a corpus."""
+
+    inputs: list[str] = Field(
+        default_factory=list,
+        description="Files, folders or globs on any filesystem (s3://, gs://, az://, local): Parquet, JSON Lines, "
+        "CSV, TSV, or plain text (one document a file), each text format also .gz, .zst or .bz2; left out with "
+        "--embeddings.",
+    )
+    aggregators: int = Field(
+        0,
+        ge=0,
+        description="Aggregator actors; 0 runs the aggregator in the encoders' actors, where it is cheap.",
+    )
+    embeddings: str | None = Field(
+        None,
+        description="Store of `strideformer embed` to label in place of INPUT, by the aggregator alone: the call is "
+        "then `classify --embeddings STORE OUTPUT --model MODEL`, and the store's encoder must be the model's.",
+    )
+
+    @model_validator(mode="after")
+    def _texts_or_embeddings(self) -> Self:
+        if self.embeddings is None and not self.inputs:
+            raise ValueError("there is nothing to label: give INPUT, or --embeddings STORE in its place")
+        if self.embeddings is not None and self.inputs:
+            raise ValueError("--embeddings takes the place of INPUT: give one of them")
+        given = [name for name in OF_TEXTS if name in self.model_fields_set]
+        if self.embeddings is not None and given:
+            raise ValueError(f"{given[0]} is about texts, and --embeddings has none: leave it out")
+        return self
+
+
+class EmbedSettings(ShardedSettings):
+    """Encode every document of a corpus once, into a store of chunk vectors."""
+
+    output: str = Field(description="Folder for the store, Parquet on any filesystem; must be empty.")
+    model: str = Field(
+        description="Encoder (a sentence transformer) or Strideformer checkpoint, of which the first model is "
+        "taken: a folder, a package, or a cached hub model."
+    )
+    max_length: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens in a chunk, special ones included; default: the checkpoint's, or for an encoder 384, or "
+        "what it has positions for.",
+    )
+    stride: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens that a chunk shares with the one before; default: the checkpoint's, or for an encoder 128, "
+        "or a third of a shorter chunk.",
+    )
+    max_chunks: int | None = Field(
+        None,
+        ge=1,
+        description="Most chunks of a document; the rest is not read; default: the checkpoint's, or for an encoder "
+        "128.",
+    )
 
 
 def load_settings(kind: type[Settings], flags: dict[str, Any], config: str | None = None) -> Settings:

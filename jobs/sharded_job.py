@@ -67,11 +67,16 @@ class ShardedJob(Generic[S, C]):
         plan: cuts the input into shards: one row a piece, as ``jobs.corpus.pieces.PLAN_SCHEMA``.
         pipeline: the flow of these shards, each to one receipt: ``(folder, plan, shards, job, settings, checked,
             resources)``.
+        said_of: what ``job.json`` and ``_SUCCESS`` say beyond the settings and the totals.
+        done, doing: the job's own words for what it does to a document.
     """
 
     check: Callable[[S], C]
     plan: Callable[[S, C, Resources], pa.Table]
     pipeline: Callable[[OutputFolder, pa.Table, Sequence[int], str, S, C, Resources], Dataset]
+    said_of: Callable[[C], dict[str, Any]] = lambda checked: {}
+    done: str = "labelled"
+    doing: str = "labelling"
 
     def run(self, settings: S) -> dict[str, Any]:
         """Run the job.
@@ -97,7 +102,8 @@ class ShardedJob(Generic[S, C]):
                 # import one package.
                 threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
                 ours = connect(settings.ray_address)
-                resources = share_out(alive_nodes(), settings.encoders, settings.device, settings.aggregators)
+                aggregators = getattr(settings, "aggregators", 0)
+                resources = share_out(alive_nodes(), settings.encoders, settings.device, aggregators)
                 plan = self.start_or_resume(folder, settings, checked, resources)
                 return self.run_shards(folder, plan, settings, checked, resources, started)
             except OSError as error:
@@ -113,9 +119,11 @@ class ShardedJob(Generic[S, C]):
             return folder.read_plan()
         plan = self.plan(settings, checked, resources)
         if not plan.num_rows:
-            raise StrideformerError(f"{', '.join(settings.inputs)} holds no documents: check the path")
+            raise StrideformerError(
+                f"{', '.join(settings.inputs) or 'the store of embeddings'} holds no documents: check the path"
+            )
         folder.write_plan(plan)
-        record = {"fingerprint": checked.fingerprint, "settings": settings.model_dump()}
+        record = {"fingerprint": checked.fingerprint, "settings": settings.model_dump()} | self.said_of(checked)
         folder.write("_strideformer/job.json", json.dumps(record, indent=2, ensure_ascii=False).encode())
         return plan
 
@@ -152,10 +160,10 @@ class ShardedJob(Generic[S, C]):
             totals = folder.read_json("_SUCCESS")
             if settings.progress != "none":
                 print(f"Nothing to do: {settings.output} is finished.", file=sys.stderr)
-                print_summary(before, before, 0.0, settings.output)
+                print_summary(before, before, 0.0, settings.output, self.done)
             return totals
         limit.check(before, settings.output)
-        with Progress(planned, before, settings.progress) as progress:
+        with Progress(planned, before, settings.progress, self.doing) as progress:
             missing = sorted(shards - committed)
             if missing:
                 dataset = self.pipeline(folder, plan, missing, job, settings, checked, resources)
@@ -173,15 +181,16 @@ class ShardedJob(Generic[S, C]):
         limit.check(total, settings.output)
         if committed != shards or total.labelled + total.quarantined != planned:
             raise JobFailedError(
-                f"{planned:,} documents were planned but {total.labelled:,} labelled and {total.quarantined:,} "
+                f"{planned:,} documents were planned but {total.labelled:,} {self.done} and {total.quarantined:,} "
                 f"quarantined in {len(committed)} of {len(shards)} shards; {RESUME}"
             )
-        totals = success(total, time.monotonic() - started, len(shards)) | files_without_documents(plan)
+        totals = success(total, time.monotonic() - started, len(shards), self.done)
+        totals |= files_without_documents(plan) | self.said_of(checked)
         if settings.profile:
             totals["profile"] = profile(total)
         folder.finish(totals, quarantining)
         if settings.progress != "none":
-            print_summary(total, before, progress.seconds, settings.output)
+            print_summary(total, before, progress.seconds, settings.output, self.done)
             if settings.profile:
                 print_profile(total)
         return totals

@@ -59,6 +59,23 @@ def without_repetitions(views: ChunkViews, first: np.ndarray) -> ChunkViews:
     )
 
 
+def chunks_with_repetitions(first: np.ndarray, chunk_offsets: np.ndarray, chunk_counts: np.ndarray) -> np.ndarray:
+    """Where the chunks of every document lie among those that `without_repetitions` left.
+
+    Args:
+        first: (num_documents,) int64, as `first_alike` gives it.
+        chunk_offsets: (num_documents + 1,) int64, of the views without repetitions.
+        chunk_counts: (num_documents,) int64, of the views with them.
+
+    Returns:
+        (sum of chunk_counts,) int64.
+    """
+    ends = np.cumsum(chunk_counts)
+    within = np.arange(chunk_counts.sum()) - np.repeat(ends - chunk_counts, chunk_counts)
+    found: np.ndarray = np.repeat(chunk_offsets[first], chunk_counts) + within
+    return found
+
+
 def _sample_sums(ids: np.ndarray, offsets: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
     lengths = np.diff(offsets)
     keys: np.ndarray = lengths.astype(np.uint64) * multipliers[0]

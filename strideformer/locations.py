@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from strideformer.errors import StrideformerError
 
@@ -53,15 +54,15 @@ def resolve_encoder(name: str) -> Path:
     return folder
 
 
-def checkpoint_folders(name: str) -> dict[str, Path]:
-    """``{"checkpoint": folder}`` of a Strideformer, with ``"encoder"`` where it was saved without the encoder.
+def checkpoint_folder(name: str) -> tuple[Path, dict[str, Any]]:
+    """Folder and config of a Strideformer; its encoder is not looked for.
 
     Raises:
-        StrideformerError: it is not there, or is another kind of model, or its encoder is not there.
+        StrideformerError: it is not there, or is another kind of model.
     """
     folder = resolve_encoder(name)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = config.get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise StrideformerError(f"{folder}/config.json is no model's config ({error}): save the model again") from error
@@ -69,6 +70,16 @@ def checkpoint_folders(name: str) -> dict[str, Path]:
         raise StrideformerError(
             f"{name} is a {kind} model, not a Strideformer checkpoint: train an aggregator over it first"
         )
+    return folder, config
+
+
+def checkpoint_folders(name: str) -> dict[str, Path]:
+    """``{"checkpoint": folder}`` of a Strideformer, with ``"encoder"`` where it was saved without the encoder.
+
+    Raises:
+        StrideformerError: it is not there, or is another kind of model, or its encoder is not there.
+    """
+    folder, config = checkpoint_folder(name)
     if config.get("first_model_hash") is None:
         return {"checkpoint": folder}
     return {"checkpoint": folder, "encoder": resolve_encoder(config["first_model_name"])}

@@ -116,6 +116,7 @@ def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], ti
     child: Child | None = None
     results = []
     deaths = 0
+    documents = self_contained(documents)
     try:
         for index in range(documents.num_rows):
             document = documents.slice(index, 1)
@@ -161,6 +162,15 @@ def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], time
             child.close()
     documents = pa.concat_tables(results).combine_chunks()
     return with_columns(documents, {"_shard_rows": pa.array(np.full(documents.num_rows, documents.num_rows))})
+
+
+def self_contained(documents: pa.Table) -> pa.Table:
+    """The documents, each with vectors of its own also where it is like one before it."""
+    if "_first_alike" not in documents.column_names:
+        return documents
+    vectors = documents.column("_chunk_vectors").take(documents.column("_first_alike"))
+    first = pa.array(np.zeros(documents.num_rows, np.int64))  # of a table of one
+    return with_columns(documents, {"_chunk_vectors": vectors, "_first_alike": first})
 
 
 def emptied(documents: pa.Table) -> pa.Table:

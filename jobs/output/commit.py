@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,21 @@ from jobs.measures import DUPLICATES, measures_of
 from jobs.output.receipt import RECEIPT_KEY, Receipt
 
 OWN_COLUMNS = ("doc_id", "label", "score", "scores", "num_tokens", "num_chunks", "truncated", "source", "row")
+EMBEDDED_COLUMNS = (
+    "doc_id",
+    "chunk_vectors",
+    "chunk_starts",
+    "chunk_lengths",
+    "num_tokens",
+    "num_chunks",
+    "truncated",
+    "source",
+    "row",
+)
+# Vectors are as good as random bits: splitting float16 into its bytes is what compresses them at all. Of the 15.4 MB
+# of 20,000 normalised vectors of 384, 13.0 were left, written in 0.22 s and read in 0.05 s; with a dictionary, the
+# default, 14.5 MB, 0.83 s and 0.30 s (pyarrow 26, zstd).
+VECTORS_IN_PARQUET = "chunk_vectors.list.element.list.element"
 QUARANTINE_SCHEMA = pa.schema(
     [
         ("doc_id", pa.string()),
@@ -44,6 +60,23 @@ def labelled_schema(label: pa.DataType, scores: pa.DataType, kept: pa.Schema) ->
     return pa.schema([*types.items(), *((field.name, field.type) for field in kept)])
 
 
+def embedded_schema(hidden_size: int, kept: pa.Schema) -> pa.Schema:
+    """The schema of every part of a store of embeddings: the vectors of a document's chunks, and where they lie."""
+    spans = pa.large_list(pa.int32())
+    types = {
+        "doc_id": pa.string(),
+        "chunk_vectors": pa.large_list(pa.list_(pa.float16(), hidden_size)),
+        "chunk_starts": spans,
+        "chunk_lengths": spans,
+        "num_tokens": pa.int64(),
+        "num_chunks": pa.int32(),
+        "truncated": pa.bool_(),
+        "source": pa.string(),
+        "row": pa.int64(),
+    }
+    return pa.schema([*types.items(), *((field.name, field.type) for field in kept)])
+
+
 def part_name(shard: int) -> str:
     """The file name of a shard, the same under OUTPUT/ and OUTPUT/_quarantine/."""
     return f"part-{shard:08d}.parquet"
@@ -51,19 +84,23 @@ def part_name(shard: int) -> str:
 
 @dataclass(frozen=True)
 class Commit:
-    """One whole labelled shard → its files under OUTPUT, and a receipt.
+    """One whole labelled (or embedded) shard → its files under OUTPUT, and a receipt.
 
     Needs   the columns of ``schema``, quarantine_reason, quarantine_detail, _shard, _shard_rows
     Gives   one row: shard: int64, receipt: string (JSON)
 
     The quarantine is written first and the labelled part last, since the part's presence is the commit.
     Writing a shard twice writes the same objects again. A write that fails is a StrideformerError.
+
+    Attributes:
+        metadata: what each part's footer says beside its receipt.
     """
 
     output: str
     options: Mapping[str, str]
     job: str
     schema: pa.Schema
+    metadata: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         started = time.perf_counter()
@@ -75,8 +112,8 @@ class Commit:
         if quarantined.num_rows:
             table = quarantined.select(["doc_id", "source", "row", "quarantine_reason", "quarantine_detail"])
             table = table.rename_columns(QUARANTINE_SCHEMA.names).cast(QUARANTINE_SCHEMA)
-            self._publish(f"_quarantine/{part_name(shard)}", _parquet(table, receipt))
-        self._publish(part_name(shard), _parquet(labelled, receipt))
+            self._publish(f"_quarantine/{part_name(shard)}", _parquet(table, receipt, self.metadata))
+        self._publish(part_name(shard), _parquet(labelled, receipt, self.metadata))
         receipt = replace(receipt, seconds=receipt.seconds | {"write": time.perf_counter() - started})
         return pa.table({"shard": [shard], "receipt": [receipt.to_json()]})
 
@@ -117,7 +154,7 @@ def receipt_of(
         tokens=pc.sum(labelled.column("num_tokens")).as_py() or 0,
         chunks=pc.sum(labelled.column("num_chunks")).as_py() or 0,
         truncated=pc.sum(labelled.column("truncated")).as_py() or 0,
-        label_counts=_counts(labelled.column("label")),
+        label_counts=_counts(labelled.column("label")) if "label" in labelled.column_names else {},
         reasons=_counts(quarantined.column("quarantine_reason")),
         duplicates=int(measures.get(DUPLICATES, 0)),
         seconds={name: round(taken, 6) for name, taken in measures.items() if name != DUPLICATES},
@@ -132,8 +169,12 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {str(entry["values"]): int(entry["counts"]) for entry in counted if entry["values"] is not None}
 
 
-def _parquet(table: pa.Table, receipt: Receipt) -> pa.Buffer:
-    table = table.replace_schema_metadata({RECEIPT_KEY: receipt.to_json().encode()})
+def _parquet(table: pa.Table, receipt: Receipt, metadata: Mapping[bytes, bytes]) -> pa.Buffer:
+    table = table.replace_schema_metadata({**metadata, RECEIPT_KEY: receipt.to_json().encode()})
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    vectors: dict[str, Any] = {}
+    if "chunk_vectors" in table.column_names:
+        others = [name for name in table.column_names if name != "chunk_vectors"]
+        vectors = {"use_dictionary": others, "column_encoding": {VECTORS_IN_PARQUET: "BYTE_STREAM_SPLIT"}}
+    pq.write_table(table, sink, compression="zstd", **vectors)
     return sink.getvalue()

@@ -40,15 +40,17 @@ class Progress:
         planned: documents in the plan.
         before: what earlier runs of the same job had committed; part of the share, not of the rate.
         style: ``auto``, ``bar``, ``plain`` or ``none``.
+        doing: what it says once the first shard is committed.
     """
 
-    def __init__(self, planned: int, before: Receipt, style: str = "auto") -> None:
+    def __init__(self, planned: int, before: Receipt, style: str = "auto", doing: str = "labelling") -> None:
         self.planned = planned
         self.before = before
         self.total = before
         self.started = time.monotonic()
         self.first_label_seconds: float | None = None
         self.state = "starting encoders"
+        self.doing = doing
         self.console = Console(stderr=True)
         bar = style == "bar" or (style == "auto" and self.console.is_terminal)
         self._live = Live(get_renderable=self._render, console=self.console, refresh_per_second=2) if bar else None
@@ -77,7 +79,7 @@ class Progress:
         """One more shard is committed."""
         if self.first_label_seconds is None:
             self.first_label_seconds = self.seconds
-        self.state = "labelling"
+        self.state = self.doing
         self.total = add_up([self.total, receipt])
 
     @property

@@ -31,6 +31,7 @@ class Receipt:
         shard: which shard; -1 for a sum.
         job: fingerprint of the job that wrote it.
         documents: rows that the plan gave it; always labelled + quarantined.
+        labelled: rows of the part; those of a store of embeddings have vectors in place of labels.
         tokens, chunks: read by the encoder.
         files_quarantined: files that were refused as a whole, each one of ``quarantined``.
         truncated: documents longer than max_chunks.

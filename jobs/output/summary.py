@@ -16,11 +16,12 @@ LABELS_SHOWN = 20
 VERSIONS = ("strideformer", "ray", "torch", "transformers", "tokenizers", "pyarrow", "s3fs")
 
 
-def success(total: Receipt, seconds: float, shards: int) -> dict[str, Any]:
-    """What _SUCCESS holds; ``seconds`` are those of the run that finished the job."""
+def success(total: Receipt, seconds: float, shards: int, done: str = "labelled") -> dict[str, Any]:
+    """What _SUCCESS holds; ``seconds`` are those of the run that finished the job, ``done`` what it did."""
+    labels = {"labels": total.label_counts} if done == "labelled" else {}
     return {
         "documents": total.documents,
-        "labelled": total.labelled,
+        done: total.labelled,
         "quarantined": total.quarantined,
         "files_quarantined": total.files_quarantined,
         "truncated": total.truncated,
@@ -28,7 +29,7 @@ def success(total: Receipt, seconds: float, shards: int) -> dict[str, Any]:
         "chunks": total.chunks,
         "duplicates": total.duplicates,
         "shards": shards,
-        "labels": total.label_counts,
+        **labels,
         "quarantine_reasons": total.reasons,
         "seconds": round(seconds, 3),
         "versions": versions(),
@@ -46,14 +47,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def print_summary(total: Receipt, before: Receipt, seconds: float, output: str) -> None:
+def print_summary(total: Receipt, before: Receipt, seconds: float, output: str, done: str = "labelled") -> None:
     """The table at the end of a run: documents, labels with their shares, rates, where the output is."""
     console = Console()
-    table = Table(title="Labelled", title_justify="left", show_header=False)
+    table = Table(title=done.capitalize(), title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_row("documents", f"{total.documents:,}")
-    table.add_row("labelled", f"{total.labelled:,}")
+    table.add_row(done, f"{total.labelled:,}")
     table.add_row("quarantined", f"{total.quarantined:,}")
     for reason, number in sorted(total.reasons.items(), key=lambda item: -item[1]):
         table.add_row(f"  {reason}", f"{number:,}")

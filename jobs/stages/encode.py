@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,16 +66,24 @@ class Encode:
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
         import torch
 
+        from strideformer.checkpoint import load_first_model
         from strideformer.encoder import ChunkEncoder
+        from strideformer.pooling import sentence_transformer_pooling
 
         torch.set_num_threads(options.threads)
-        self.encoder = ChunkEncoder.of(
-            strideformer or model.load(),
-            load_chunker(model, options.chunking),
-            device=options.device,
-            dtype=options.dtype,
-            token_budget=options.token_budget,
-        )
+        chunker = load_chunker(model, options.chunking)
+        how: dict[str, Any] = {
+            "device": options.device,
+            "dtype": options.dtype,
+            "token_budget": options.token_budget,
+        }
+        if model.is_checkpoint():
+            self.encoder = ChunkEncoder.of(strideformer or model.load(), chunker, **how)
+        else:
+            pooling, normalize = sentence_transformer_pooling(model.fetch())
+            first_model = load_first_model(model.fetch())
+            how |= {"chunk_pooling": pooling, "normalize_embeddings": normalize}
+            self.encoder = ChunkEncoder(first_model, chunker, **how)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         documents, vectors, chunk_offsets = self.encode(documents)

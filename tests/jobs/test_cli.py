@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from jobs.settings import ClassifySettings, load_settings
+from jobs.settings import ClassifySettings, EmbedSettings, load_settings
 from jobs.settings_table import settings_table
 from strideformer.errors import StrideformerError
 
@@ -21,6 +21,11 @@ def test_paths_and_flags() -> None:
     assert settings.inputs == ["a", "b"]
     assert (settings.output, settings.model, settings.limit, settings.resume) == ("out", "m", 3, True)
     assert settings.keep_columns == ["x", "y:z"]
+
+
+def test_a_store_takes_the_place_of_the_inputs() -> None:
+    settings = parse("out", "--embeddings", "store", "--model", "m", "--stride", "7")
+    assert (settings.embeddings, settings.inputs, settings.output) == ("store", [], "out")
 
 
 def test_paths_may_come_after_flags() -> None:
@@ -51,6 +56,9 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
         (["in", "out", "--model", "m", "--resume", "--overwrite"], "contradict"),
         (["in", "out", "--model", "m", "--pair-column", "text"], "name two columns"),
         (["in", "out", "--model", "m", "--storage-option", "region"], "not key=value"),
+        (["--model", "m"], "give INPUT, or --embeddings STORE in its place|output: Field required"),
+        (["in", "out", "--model", "m", "--embeddings", "store"], "takes the place of INPUT: give one"),
+        (["out", "--model", "m", "--embeddings", "store", "--text-column", "t"], "text_column is about texts"),
         (["--config", "/nowhere.yaml"], "cannot read the settings file /nowhere.yaml"),
     ],
 )
@@ -79,8 +87,10 @@ def test_flags_are_frozen() -> None:
     assert sorted(ClassifySettings.model_fields) == sorted(
         "inputs output format text_column pair_column id_column keep_columns limit storage_option shard_rows "
         "shard_bytes encoders aggregators device dtype token_budget ray_address progress model max_length "
-        "stride max_chunks document_timeout resume overwrite profile on_bad_file max_quarantined".split()
+        "stride max_chunks document_timeout resume overwrite profile on_bad_file max_quarantined embeddings".split()
     )
+    of_classify_alone = {"aggregators", "embeddings"}
+    assert set(EmbedSettings.model_fields) == set(ClassifySettings.model_fields) - of_classify_alone
 
 
 def test_help_and_unknown_jobs_answer_fast_and_clearly() -> None:

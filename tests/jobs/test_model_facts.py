@@ -56,7 +56,8 @@ def test_a_record_that_cannot_be_read_is_made_again(loads: list[Path], tiny_chec
     assert len(loads) == 4
 
 
-def test_the_driver_waits_for_no_torch() -> None:
-    code = "import sys, jobs.classify; print(*{'torch', 'transformers', 'ray'}.intersection(sys.modules))"
+@pytest.mark.parametrize("job", ["classify", "embed"])
+def test_the_driver_waits_for_no_torch(job: str) -> None:
+    code = f"import sys, jobs.{job}; print(*{{'torch', 'transformers', 'ray'}}.intersection(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == ""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from strideformer import duplicates
 from strideformer.chunking import ChunkViews
-from strideformer.duplicates import first_alike, without_repetitions
+from strideformer.duplicates import chunks_with_repetitions, first_alike, without_repetitions
 
 
 def views_of(documents: list[list[int]], firsts: list[list[int]] | None = None, chunk: int = 3) -> ChunkViews:
@@ -60,6 +60,17 @@ def test_repetitions_lose_their_chunks_and_nothing_else() -> None:
     assert left.chunk_lengths.tolist() == [3, 1, 1, 1]
     assert left.token_ids is views.token_ids
     assert left.num_tokens.tolist() == [4, 1, 4, 1]
+
+
+@given(documents=st.lists(st.lists(st.integers(0, 1), max_size=5), max_size=12))
+def test_every_document_finds_its_chunks_again(documents: list[list[int]]) -> None:
+    views = views_of(documents)
+    first = first_alike(views)
+    left = without_repetitions(views, first)
+    found = chunks_with_repetitions(first, left.chunk_offsets, views.chunk_counts)
+    np.testing.assert_array_equal(left.chunk_starts[found], views.chunk_starts)
+    owner = np.repeat(np.arange(left.num_documents), left.chunk_counts)
+    np.testing.assert_array_equal(owner[found], np.repeat(first, views.chunk_counts))
 
 
 def test_no_documents() -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from jobs.guard.isolation import self_contained
 from jobs.measures import DUPLICATES, measures_of
 from jobs.model_source import ModelSource
 from jobs.stages.aggregate import Aggregate, EncodeAndAggregate
@@ -55,6 +56,18 @@ def test_doubled_documents_are_labelled_as_alone(
     assert whole.slice(0, len(single)).equals(expected)
     apart = Aggregate(source, OPTIONS)(Encode(source, OPTIONS)(chunked))
     assert results(apart).equals(whole)
+
+
+def test_one_by_one_each_is_labelled_as_the_one_that_it_is_like(source: ModelSource) -> None:
+    given = ["court law " * 9, None, "tax", "court law " * 9, "court law " * 9]
+    encoded = Encode(source, OPTIONS)(Chunk(source, CHUNKING)(documents(given)))
+    assert encoded.column("_first_alike").to_pylist() == [0, 1, 2, 0, 0]
+    aggregate, apart = Aggregate(source, OPTIONS), self_contained(encoded)
+    alone = pa.concat_tables([aggregate(apart.slice(row, 1)) for row in range(len(given))])
+    together = aggregate(encoded)
+    assert results(alone).drop_columns(["score", "scores"]).equals(results(together).drop_columns(["score", "scores"]))
+    expected = together.column("score").to_pylist()
+    assert alone.column("score").to_pylist() == [value and pytest.approx(value, abs=1e-5) for value in expected]
 
 
 def test_what_is_like_a_document_that_fails_fails_with_it(source: ModelSource) -> None:

@@ -1,0 +1,131 @@
+"""What can be wrong with an embed job's call, and which encoder it is.
+
+torch and transformers are imported where they are used, after what can be found wrong without them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.model_source import ModelSource
+from jobs.output.commit import EMBEDDED_COLUMNS, embedded_schema
+from jobs.preflight import Checked, check_corpus, fingerprint
+from jobs.settings import EmbedSettings, ShardedSettings
+from jobs.stages.chunk import Chunking
+from strideformer.chunking import Chunker
+from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
+from strideformer.locations import checkpoint_folders, resolve_encoder
+
+if TYPE_CHECKING:
+    from strideformer.config import StrideformerConfig
+
+
+@dataclass(frozen=True)
+class CheckedEncoder(Checked):
+    """What the preflight of the embed job found.
+
+    Attributes:
+        encoder: names the encoder in the store.
+    """
+
+    encoder: EncoderIdentity
+
+
+def check(settings: EmbedSettings) -> CheckedEncoder:
+    """Check a call of the embed job in the order of what is cheapest to find wrong.
+
+    Raises:
+        StrideformerError: the first thing that is wrong, in one sentence.
+    """
+    corpus = check_corpus(settings, EMBEDDED_COLUMNS)
+    folder = resolve_encoder(settings.model)
+
+    from transformers import AutoConfig
+    from transformers.utils.logging import disable_progress_bar
+
+    from strideformer.config import check_positions
+
+    disable_progress_bar()
+    if AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type == "strideformer":
+        folders = checkpoint_folders(settings.model)
+        encoder, config, tokenizer = encoder_of_checkpoint(folder, settings)
+    else:
+        folders = {"checkpoint": folder}
+        encoder, config, tokenizer = _bare_encoder(folder, settings)
+    check_positions(config.first_model_config, encoder.max_length)
+    chunking = Chunking(encoder.max_length, encoder.stride, encoder.max_chunks)
+    chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
+    chunker.template(settings.pair_column is not None)
+    model = ModelSource.of(folders, tokenizer.backend_tokenizer.to_str())
+    # The encoder's own fields in place of the model's files: another aggregator is no other embedding.
+    of_input = fingerprint(settings, corpus.files, model, chunking)
+    del of_input["model"]
+    return CheckedEncoder(
+        **vars(corpus),
+        model=model,
+        chunking=chunking,
+        output_schema=embedded_schema(config.hidden_size, corpus.kept_output),
+        fingerprint=encoder.to_dict() | of_input,
+        encoder=encoder,
+    )
+
+
+def encoder_of_checkpoint(folder: Path, settings: ShardedSettings) -> tuple[EncoderIdentity, Any, Any]:
+    """A checkpoint's encoder, cut as the settings say; its config and its tokenizer.
+
+    Raises:
+        StrideformerError: the checkpoint or its encoder cannot be loaded.
+    """
+    from strideformer.checkpoint import weights_hash
+    from strideformer.config import StrideformerConfig
+    from strideformer.model import Strideformer
+
+    config = StrideformerConfig.from_pretrained(folder)
+    weights = config.first_model_hash
+    if weights is None:
+        weights = weights_hash(Strideformer.from_pretrained(folder).first_model.state_dict())
+    chunking = {
+        "max_length": settings.max_length or config.max_length,
+        "stride": config.stride if settings.stride is None else settings.stride,
+        "max_chunks": settings.max_chunks or config.max_chunks,
+    }
+    return _identify(folder, weights, config, chunking)
+
+
+def _bare_encoder(folder: Path, settings: EmbedSettings) -> tuple[EncoderIdentity, Any, Any]:
+    from transformers import AutoConfig
+
+    from strideformer.checkpoint import load_first_model, weights_hash
+    from strideformer.config import StrideformerConfig
+    from strideformer.pooling import sentence_transformer_pooling
+
+    pooling, normalize = sentence_transformer_pooling(folder)
+    given = settings.model_dump(include={"max_length", "stride", "max_chunks"}, exclude_none=True)
+    config = StrideformerConfig(
+        first_model_config=AutoConfig.from_pretrained(folder, trust_remote_code=False),
+        chunk_pooling=pooling,
+        normalize_embeddings=normalize,
+        num_attention_heads=1,  # there is no second model here whose heads might not divide the width
+        **given,
+    )
+    weights = weights_hash(load_first_model(folder).state_dict())
+    chunking = {name: getattr(config, name) for name in ("max_length", "stride", "max_chunks")}
+    return _identify(folder, weights, config, chunking)
+
+
+def _identify(
+    folder: Path, weights: str, config: StrideformerConfig, chunking: dict[str, int]
+) -> tuple[EncoderIdentity, Any, Any]:
+    from strideformer.encoder import load_tokenizer
+
+    tokenizer = load_tokenizer(folder, config.first_model_name)
+    encoder = EncoderIdentity(
+        weights=weights,
+        chunk_pooling=config.chunk_pooling,
+        normalize_embeddings=config.normalize_embeddings,
+        tokenizer=tokenizer_hash(tokenizer.backend_tokenizer.to_str()),
+        **chunking,
+    )
+    return encoder, config, tokenizer

@@ -1,0 +1,66 @@
+"""The second model of a checkpoint without the first, for vectors that are there already."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from strideformer.config import StrideformerConfig
+from strideformer.errors import StrideformerError
+from strideformer.model import FIRST_MODEL, Strideformer
+
+
+def load_aggregator(folder: Path) -> Strideformer:
+    """A checkpoint's Strideformer whose first model has no weights and takes no memory.
+
+    Its ``aggregate``, and so DocumentAggregator, works on chunk vectors; its ``forward`` on tokens does not.
+
+    Raises:
+        StrideformerError: the checkpoint's weights cannot be read, or are not all there.
+    """
+    config = StrideformerConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        model: Strideformer = Strideformer(config)
+    missing, _ = model.load_state_dict(aggregator_state(folder), strict=False, assign=True)
+    missing = [name for name in missing if not name.startswith(FIRST_MODEL)]
+    if missing:
+        raise StrideformerError(f"the checkpoint {folder} has no weights for {missing[0]}: give a whole checkpoint")
+    model.requires_grad_(False)
+    model.eval()
+    return model
+
+
+def aggregator_state(folder: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint that are not the first model's, without reading those into memory.
+
+    Raises:
+        StrideformerError: there are none that can be read.
+    """
+    try:
+        if (folder / "model.safetensors").exists():
+            return _of_safetensors(folder / "model.safetensors")
+        if (folder / "model.safetensors.index.json").exists():
+            index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+            files = sorted(set(_ours(index["weight_map"]).values()))
+            return {name: tensor for file in files for name, tensor in _of_safetensors(folder / file).items()}
+        return dict(_ours(torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)))
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        raise StrideformerError(
+            f"the weights of the checkpoint {folder} cannot be read ({error}): give a whole checkpoint"
+        ) from error
+
+
+def _of_safetensors(file: Path) -> dict[str, Tensor]:
+    with safe_open(file, framework="pt") as weights:
+        return {name: weights.get_tensor(name) for name in weights.keys() if not name.startswith(FIRST_MODEL)}  # noqa: SIM118 -- it is no mapping
+
+
+def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not name.startswith(FIRST_MODEL)}

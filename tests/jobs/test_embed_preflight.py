@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from jobs import embed_preflight
+from jobs.embed_preflight import CheckedEncoder
+from jobs.settings import EmbedSettings
+from strideformer import Strideformer
+from strideformer.errors import StrideformerError
+from tests.tiny import tiny_tokenizer, write_corpus
+
+
+@pytest.fixture
+def encoder(tmp_path: Path, tiny_checkpoint: Path) -> Path:
+    """The tiny checkpoint's first model as a sentence transformer of its own."""
+    folder = tmp_path / "encoder"
+    Strideformer.from_pretrained(tiny_checkpoint).first_model.save_pretrained(folder)
+    tiny_tokenizer(folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    # As sentence transformers save it: truncation and padding, which are not ours.
+    tokenizer["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return folder
+
+
+def check(tmp_path: Path, model: Path, **more: Any) -> CheckedEncoder:
+    if not (tmp_path / "a.parquet").exists():
+        write_corpus(tmp_path / "a.parquet", 4)
+    values: dict[str, Any] = {"inputs": [str(tmp_path / "a.parquet")], "output": str(tmp_path / "out")}
+    return embed_preflight.check(EmbedSettings.model_validate(values | {"model": str(model)} | more))
+
+
+def test_an_encoder_and_a_checkpoint_over_it_are_one_encoder(
+    tmp_path: Path, encoder: Path, tiny_checkpoint: Path
+) -> None:
+    bare = check(tmp_path, encoder, max_length=16, stride=4, max_chunks=8)
+    of_checkpoint = check(tmp_path, tiny_checkpoint)
+    assert bare.encoder == of_checkpoint.encoder
+    assert bare.fingerprint == of_checkpoint.fingerprint
+    model = Strideformer.from_pretrained(tiny_checkpoint)
+    model.classifier.weight.data.zero_()
+    model.save_pretrained(tmp_path / "other")
+    tiny_tokenizer(tmp_path / "other")
+    assert check(tmp_path, tmp_path / "other").fingerprint == bare.fingerprint
+
+
+def test_a_bare_encoder_is_cut_as_its_positions_allow(tmp_path: Path, encoder: Path) -> None:
+    found = check(tmp_path, encoder).encoder
+    assert (found.max_length, found.stride, found.max_chunks) == (64, 21, 128)
+    assert (found.chunk_pooling, found.normalize_embeddings) == ("mean", False)
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("stride", {"stride": 5}),
+        ("max_chunks", {"max_chunks": 7}),
+    ],
+)
+def test_what_is_cut_otherwise_is_another_encoder(
+    tmp_path: Path, tiny_checkpoint: Path, field: str, changes: dict[str, Any]
+) -> None:
+    first, second = check(tmp_path, tiny_checkpoint).encoder, check(tmp_path, tiny_checkpoint, **changes).encoder
+    assert first.hash != second.hash
+    difference = first.difference(second)
+    assert difference is not None
+    assert difference[0] == field
+
+
+def test_kept_columns_may_have_the_names_of_labels_but_not_of_vectors(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    checked = check(tmp_path, tiny_checkpoint, keep_columns=["topic:label"])
+    assert checked.output_schema.field("label").type == pa.int64()
+    assert checked.output_schema.field("chunk_vectors").type == pa.large_list(pa.list_(pa.float16(), 32))
+    with pytest.raises(StrideformerError, match="the output has a column 'chunk_vectors' of its own"):
+        check(tmp_path, tiny_checkpoint, keep_columns=["topic:chunk_vectors"])
+
+
+def test_chunks_beyond_the_positions_are_refused(tmp_path: Path, encoder: Path) -> None:
+    with pytest.raises(StrideformerError, match="64 positions"):
+        check(tmp_path, encoder, max_length=65)
