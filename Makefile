@@ -43,7 +43,7 @@ demo: $(VENV)/ready-demo  ## label 40 real documents with the embedded model
 test: $(VENV)/ready-test  ## run the tests
 	@$(BIN)/python -m pytest
 
-test-heavy: $(VENV)/ready-test  ## bad input at full size: 1 GB lines, 100,000 files (needs 2 GB of disk)
+test-heavy: $(VENV)/ready-test  ## what is too slow for every change: 1 GB lines, 100,000 files, killed encoders, training on Ray (2 GB of disk)
 	@$(BIN)/python -m pytest tests/heavy -s --timeout 1800
 
 fuzz: $(VENV)/ready-test  ## any bytes as input for MINUTES minutes

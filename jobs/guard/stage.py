@@ -38,6 +38,10 @@ class Guard:
 
         return ray.get(getattr(self.attempts, name).remote(*arguments))
 
+    def tell(self, name: str, *arguments: Any) -> None:
+        """As ``call``, without waiting for the answer."""
+        getattr(self.attempts, name).remote(*arguments)
+
 
 class _Guarded:
     """A shard goes through its stage as a whole, twice if need be. Whatever killed both processes may be a
@@ -54,7 +58,7 @@ class _Guarded:
         shard = int(documents.column("_shard" if "_shard" in documents.column_names else "shard")[0].as_py())
         attempt = self.guard.call("begin", name, shard)
         if attempt > MOST_ATTEMPTS:
-            self.guard.call("end", name, shard)
+            self.guard.tell("end", name, shard)
             raise StrideformerError(
                 f"shard {shard} ended the process of {name} {MOST_ATTEMPTS} times: look at its nodes"
             )
@@ -65,7 +69,7 @@ class _Guarded:
             logger.warning("shard %d: %s died %d times over it; one by one now", shard, name, attempt - 1)
             return self.isolate(documents, stage, self.arguments, self.guard.timeout)
         finally:  # not reached when the process is killed, which is what is counted
-            self.guard.call("end", name, shard)
+            self.guard.tell("end", name, shard)
 
 
 class GuardedActor(_Guarded):
@@ -80,7 +84,7 @@ class GuardedActor(_Guarded):
                 f"{name} died {START_ATTEMPTS} times while it started: is there memory for the model?"
             )
         self.stage = stage_class(*arguments)
-        guard.call("ready", name)
+        guard.tell("ready", name)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         return self.run(self.stage, documents)

@@ -81,8 +81,9 @@ def test_the_store_holds_the_library_s_vectors_and_names_its_encoder(store: Path
     np.testing.assert_array_equal(starts, views.chunk_starts)
     assert documents.columns.column("num_tokens").to_pylist() == views.num_tokens.tolist()
     embedded = documents.embedded(torch.arange(21))
-    batch, counts, labels = embedded.batch(np.array([1, 5]))
-    assert (len(batch), labels.tolist()) == (int(counts.sum()), [1, 5])
+    given = embedded.features(5, np.arange(embedded.chunk_counts[5]))["chunk_vectors"]
+    first, last = documents.chunk_offsets[5:7]
+    np.testing.assert_array_equal(given.numpy(), documents.chunk_vectors[first:last])
 
 
 def test_labels_over_a_store_are_those_of_the_texts(

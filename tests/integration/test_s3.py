@@ -73,18 +73,6 @@ def test_the_same_labels_as_on_local_disk_and_a_resume(
     }
 
 
-def test_more_than_a_thousand_objects_in_and_out(tmp_path: Path, tiny_checkpoint: Path, s3_bucket: str) -> None:
-    filesystem, root = resolve(f"s3://{s3_bucket}/many", {})
-    for index in range(1_100):
-        with filesystem.open_output_stream(f"{root}/{index:04d}.txt") as stream:
-            stream.write(b"court law tax" if index % 2 else b"router packet")
-    call = settings(Path("unused"), f"s3://{s3_bucket}/out", tiny_checkpoint, shard_rows=1)
-    totals = classify.run(call.model_copy(update={"inputs": [f"s3://{s3_bucket}/many"]}))
-    assert totals["labelled"] == totals["shards"] == 1_100
-    rows = labelled(f"s3://{s3_bucket}/out")
-    assert [row["source"].rsplit("/", 1)[1] for row in rows] == [f"{index:04d}.txt" for index in range(1_100)]
-
-
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("wrong", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
 def test_wrong_credentials(

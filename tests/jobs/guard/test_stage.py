@@ -18,6 +18,9 @@ class LocalGuard(Guard):
     def call(self, name: str, *arguments: Any) -> Any:
         return getattr(self.attempts, name)(*arguments)
 
+    def tell(self, name: str, *arguments: Any) -> None:
+        self.call(name, *arguments)
+
 
 @pytest.fixture
 def guard() -> LocalGuard:
