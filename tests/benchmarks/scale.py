@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 SAMPLE = Path(__file__).parents[1] / "data" / "rfc-sample" / "rfcs.parquet"
 MODEL = Path(__file__).parents[1] / "data" / "rfc-model"
 ROWS_A_FILE = 100_000
-# What a label is worth: the score of a stand-in is 1 whatever it says.
+# How the cost of the stand-in reaches the actors, which inherit the environment.
 SLEEP_VARIABLE = "STRIDEFORMER_BENCHMARK_SECONDS_PER_CHUNK"
 
 

@@ -31,7 +31,7 @@ MOST_SECONDS = 600.0
 
 def marked_run(marks: Path, arguments: list[str]) -> int:
     """The classify command, noting when its phases end; runs in a process of its own."""
-    from jobs import classify
+    from jobs import classify, sharded_job
 
     ends = {"imports": time.time()}
 
@@ -47,8 +47,8 @@ def marked_run(marks: Path, arguments: list[str]) -> int:
         setattr(owner, name, timed)
 
     mark(classify.preflight, "check", "preflight")
-    mark(classify, "connect", "Ray")
-    mark(classify, "start_or_resume", "plan")
+    mark(sharded_job, "connect", "Ray")
+    mark(sharded_job.ShardedJob, "start_or_resume", "plan")
     return classify.main(arguments)
 
 
