@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ class PackedChunks:
         num_chunks: chunks of the micro-batch.
         longest: tokens of its longest chunk.
         full: whether all its chunks are of that length.
+        runs: (number of chunks, their length) of each run of chunks of one length, in order, on the host.
     """
 
     input_ids: Tensor
@@ -33,6 +35,7 @@ class PackedChunks:
     num_chunks: int
     longest: int
     full: bool
+    runs: Sequence[tuple[int, int]]
 
 
 class SortedChunks:
@@ -112,7 +115,8 @@ class ChunkAssembler:
         row = torch.repeat_interleave(lengths, output_size=num_tokens)  # (num_tokens,) which chunk
         column = torch.arange(num_tokens, device=self.device) - offsets[row]
         ids, types = self._tokens(chunks, row + start, column)
-        return PackedChunks(ids, types, row, column, offsets.to(torch.int32), num_chunks, longest, full)
+        runs = runs_of_one_length(chunks.lengths[start:end])
+        return PackedChunks(ids, types, row, column, offsets.to(torch.int32), num_chunks, longest, full, runs)
 
     def padded(self, chunks: SortedChunks, start: int, end: int) -> dict[str, Tensor]:
         """The sorted chunks ``[start, end)`` as keyword arguments of a transformers model.
@@ -161,6 +165,12 @@ class ChunkAssembler:
         place = position.clamp(0, len(values) - 1)
         ids.copy_(torch.where(inside, values[place], ids))
         types.copy_(torch.where(inside, self._constants[f"{part}_type_ids"][place], types))
+
+
+def runs_of_one_length(lengths: np.ndarray) -> list[tuple[int, int]]:
+    """(how many, which length) of each run of equal numbers in (num_chunks,) integers."""
+    ends = np.append(np.flatnonzero(np.diff(lengths)) + 1, len(lengths))
+    return list(zip(np.diff(ends, prepend=0).tolist(), lengths[ends - 1].tolist(), strict=True))
 
 
 def _shape(chunks: SortedChunks, start: int, end: int) -> tuple[int, bool]:

@@ -10,6 +10,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from strideformer.chunk_batches import PackedChunks
 
+# Attention scores that are computed at once on a CPU: those of one chunk of 384 tokens with 12 heads, 3.5 MB of bf16.
+SCORES_IN_CACHE = 12 * 384**2
+
 # (num_tokens, 3, heads, head_size) queries, keys and values → (num_tokens, heads * head_size) contexts.
 Attention = Callable[[Tensor, PackedChunks], Tensor]
 
@@ -18,8 +21,8 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Attention:
     """The kernel for a device and number format.
 
     CUDA in half precision has flash attention for packed sequences, which needs neither padding nor a mask.
-    On a CPU the fused kernel gains nothing from bf16 (12.3 ms a layer for 8 chunks of 384 tokens on a Zen 5,
-    against 6.2 ms for two matrix products and a softmax), but is the better one in fp32, where it keeps the
+    On a CPU the fused kernel gains nothing from bf16 (24 to 29 ms a layer for 8 chunks of 384 tokens on a Zen 4,
+    against 12.4 ms for two matrix products and a softmax), but is the better one in fp32, where it keeps the
     scores in cache (21 ms against 71 ms on a Zen 3).
     """
     if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
@@ -37,19 +40,29 @@ def attend_fused(qkv: Tensor, chunks: PackedChunks) -> Tensor:
 
 
 def attend_by_products(qkv: Tensor, chunks: PackedChunks) -> Tensor:
-    """Product, softmax, product, on the padded grid."""
-    head_size = qkv.shape[-1]
-    grid = _grid(qkv, chunks).permute(2, 0, 3, 1, 4)
-    query, key, value = grid.reshape(3, -1, chunks.longest, head_size)  # each (num_chunks * heads, longest, head_size)
-    mask = _mask(chunks, qkv.dtype)
-    if mask is None:
-        scores = torch.bmm(query * head_size**-0.5, key.transpose(1, 2))
-    else:
-        heads = qkv.shape[2]
-        bias = mask.expand(-1, heads, 1, -1).reshape(-1, 1, chunks.longest)
-        scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=head_size**-0.5)
-    context = torch.bmm(torch.softmax(scores, dim=-1), value)
-    return _from_grid(context.view(chunks.num_chunks, -1, chunks.longest, head_size), chunks)
+    """Product, softmax, product, over a few chunks of one length at a time: no padding, no mask.
+
+    The scores of each few go into the same memory, so that they stay in cache between the three steps: 12.4 ms
+    a layer for 8 chunks of 384 tokens on two cores of a Zen 4, against 14.5 to 20 ms for all of them at once.
+    """
+    heads, head_size = qkv.shape[2:]
+    contexts = qkv.new_empty((len(qkv), heads, head_size))
+    room = qkv.new_empty(max(SCORES_IN_CACHE, heads * chunks.longest**2))
+    start = 0
+    for alike, length in chunks.runs:
+        at_once = max(1, SCORES_IN_CACHE // (heads * length**2))
+        for first in range(0, alike, at_once):
+            few = min(at_once, alike - first)
+            end = start + few * length
+            grid = qkv[start:end].view(few, length, 3, heads, head_size).permute(2, 0, 3, 1, 4)
+            query, key, value = grid.reshape(3, few * heads, length, head_size)
+            scores = room[: few * heads * length**2].view(few * heads, length, length)
+            torch.bmm(query * head_size**-0.5, key.transpose(1, 2), out=scores)
+            torch.softmax(scores, dim=-1, out=scores)
+            context = torch.bmm(scores, value).view(few, heads, length, head_size)
+            contexts[start:end].view(few, length, heads, head_size).copy_(context.transpose(1, 2))
+            start = end
+    return contexts.flatten(1)
 
 
 def _packed_flash_attention() -> Attention | None:

@@ -123,6 +123,7 @@ def _least_cosine(model: PreTrainedModel, packed: PackedEncoder) -> float:
         num_chunks=2,
         longest=7,
         full=False,
+        runs=[(1, 7), (1, 4)],
     )
     cosine = torch.cosine_similarity(packed(batch).float(), torch.cat(expected).float(), dim=-1)
     return float(cosine.min())

@@ -16,7 +16,7 @@ from transformers import (
     RobertaModel,
 )
 
-from strideformer.chunk_batches import PackedChunks
+from strideformer.chunk_batches import PackedChunks, runs_of_one_length
 from strideformer.encoder import ChunkEncoder
 from strideformer.packed_attention import Attention, attend_by_products, attend_fused
 from strideformer.packed_encoder import packed_encoder
@@ -49,11 +49,12 @@ def packed_batch(lengths: list[int], ids: torch.Tensor) -> PackedChunks:
         num_chunks=len(lengths),
         longest=max(lengths),
         full=len(set(lengths)) == 1,
+        runs=runs_of_one_length(np.array(lengths)),
     )
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-@pytest.mark.parametrize("lengths", [[9, 9, 9], [12, 7, 1], [3]])
+@pytest.mark.parametrize("lengths", [[9, 9, 9], [12, 7, 7, 7, 1], [3], [4, 9, 9, 4]])
 @pytest.mark.parametrize("attend", [attend_fused, attend_by_products])
 def test_gives_what_transformers_gives_for_each_chunk_alone(kind: str, lengths: list[int], attend: Attention) -> None:
     model = small(kind)
@@ -65,6 +66,20 @@ def test_gives_what_transformers_gives_for_each_chunk_alone(kind: str, lengths: 
     with torch.inference_mode():
         expected = [model(input_ids=chunk[None]).last_hidden_state[0] for chunk in ids.split(lengths)]
     torch.testing.assert_close(states, torch.cat(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_attends_to_as_many_chunks_at_once_as_fit_in_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = packed_batch([6, 6, 6, 5], torch.zeros(23, dtype=torch.int64))
+    qkv = torch.randn(23, 3, 2, 4, generator=torch.Generator().manual_seed(1))
+    expected = attend_fused(qkv, batch)
+    for cells in (1, 2 * 36, 4 * 36, 1 << 20):
+        monkeypatch.setattr("strideformer.packed_attention.SCORES_IN_CACHE", cells)
+        torch.testing.assert_close(attend_by_products(qkv, batch), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_runs_of_one_length() -> None:
+    assert runs_of_one_length(np.array([9, 9, 5, 5, 5, 1])) == [(2, 9), (3, 5), (1, 1)]
+    assert runs_of_one_length(np.array([3])) == [(1, 3)]
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh"])
