@@ -1,11 +1,10 @@
 """Which options of the aggregator matter: each one trained over the vectors of a frozen encoder, several seeds each.
 
-``python -m tests.benchmarks.ablation --train TRAIN.npz --validation VALIDATION.npz [--seeds 3] [--only NAME,…]``.
+``python -m tests.benchmarks.ablation --train STORE --validation STORE [--seeds 3] [--only NAME,…]``.
 
-A store is an ``.npz`` with ``vectors`` (num_chunks, width) float16, ``offsets`` (documents + 1) and ``labels``
-(documents) whole numbers or strings. The first row is the baseline, and each other row is it with what is said changed.
-The epoch is chosen by validation accuracy, which all rows share; so a figure is a little better than on unseen
-documents, and a difference smaller than the spread of the seeds says nothing.
+A store is the output of ``strideformer embed … --keep-columns label``. The first row is the baseline, and each other
+row is it with what is said changed. The epoch is chosen by validation accuracy, which all rows share; so a figure is a
+little better than on unseen documents, and a difference smaller than the spread of the seeds says nothing.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ class Summary:
     accuracies: list[float]
 
 
-def start_worker(train_file: str, validation_file: str) -> None:
+def start_worker(*stores: str) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    _STORES.extend(load_stores(train_file, validation_file))
+    _STORES.extend(load_stores(*stores))
 
 
 def run(row: Row, recipe: Recipe, seed: int) -> Outcome:
@@ -82,9 +81,9 @@ def chosen_rows(only: str | None) -> list[Row]:
 
 def summaries(options: argparse.Namespace, rows: Sequence[Row], recipe: Recipe) -> Iterator[Summary]:
     """Rows in their order, each as soon as its seeds are done."""
-    files = (options.train, options.validation)
+    stores = (options.train, options.validation, options.label_column)
     with ProcessPoolExecutor(
-        options.processes, mp_context=get_context("spawn"), initializer=start_worker, initargs=files
+        options.processes, mp_context=get_context("spawn"), initializer=start_worker, initargs=stores
     ) as pool:
         waiting: list[list[Future[Outcome]]] = [
             [pool.submit(run, row, recipe, seed) for seed in range(options.seeds)] for row in rows
@@ -97,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", required=True, help="store of the training documents")
     parser.add_argument("--validation", required=True, help="store of the validation documents")
+    parser.add_argument("--label-column", default="label")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", help="names of rows, with commas between them; the baseline is always there")
     parser.add_argument("--processes", type=int, default=2, help="seeds at the same time, each in one thread")
@@ -107,7 +107,7 @@ def main() -> None:
     recipe = Recipe(**{name: getattr(options, name) for name in asdict(Recipe())})
     rows = chosen_rows(options.only)
 
-    sizes = [len(store.labels) for store in load_stores(options.train, options.validation)]
+    sizes = [len(store.labels) for store in load_stores(options.train, options.validation, options.label_column)]
     print(f"{sizes[0]} documents to train on, {sizes[1]} to validate, {options.seeds} seeds, {recipe}\n")
     print(f"{'row':34}{'accuracy':>9}{'spread':>8}{'change':>8}{'macro F1':>10}{'loss':>7}", end="")
     print(f"{'epochs':>8}{'weights':>11}{'seconds':>9}")

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import BertConfig
 
+from jobs.embeddings import EmbeddingStore
 from strideformer import Strideformer, StrideformerConfig
 
 
@@ -83,19 +84,20 @@ class Outcome:
     seconds: float
 
 
-def load_stores(train_file: str, validation_file: str) -> tuple[Store, Store]:
-    """Both stores, with the labels numbered alike."""
-    files = [np.load(file, allow_pickle=False) for file in (train_file, validation_file)]
-    names = np.unique(np.concatenate([file["labels"] for file in files]))
-    stores = [
+def load_stores(train_folder: str, validation_folder: str, label_column: str) -> tuple[Store, Store]:
+    """Both stores of ``strideformer embed``, with the labels numbered alike."""
+    stores = [EmbeddingStore.open(folder).documents([label_column]) for folder in (train_folder, validation_folder)]
+    labels = [np.array(store.columns.column(label_column).to_pylist()) for store in stores]
+    names = np.unique(np.concatenate(labels))
+    training, validation = (
         Store(
-            torch.from_numpy(file["vectors"]),
-            file["offsets"].astype(np.int64),
-            torch.from_numpy(np.searchsorted(names, file["labels"])),
+            torch.from_numpy(store.chunk_vectors),
+            store.chunk_offsets,
+            torch.from_numpy(np.searchsorted(names, of_store)),
         )
-        for file in files
-    ]
-    return stores[0], stores[1]
+        for store, of_store in zip(stores, labels, strict=True)
+    )
+    return training, validation
 
 
 def train(fields: Mapping[str, Any], recipe: Recipe, training: Store, validation: Store, seed: int) -> Outcome:

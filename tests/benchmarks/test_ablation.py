@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+import torch
 
 from strideformer import StrideformerConfig
 from tests.benchmarks.ablation_rows import BASELINE, ROWS, Row
-from tests.benchmarks.ablation_training import Recipe, load_stores, train
+from tests.benchmarks.ablation_training import Recipe, Store, train
 from tests.strideformer.test_config import tiny_bert
 
 
-def store(file: Path, documents: int, seed: int) -> str:
+def store(documents: int, seed: int) -> Store:
     """Documents of 1 to 6 chunks, of which one feature tells the class."""
     generator = np.random.default_rng(seed)
     counts = generator.integers(1, 7, documents)
@@ -19,8 +18,7 @@ def store(file: Path, documents: int, seed: int) -> str:
     vectors = generator.normal(0, 0.3, (counts.sum(), 24))
     vectors[np.arange(len(vectors)), np.repeat(labels, counts)] += 2
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    np.savez(file, vectors=vectors.astype(np.float16), offsets=offsets, labels=np.array(["a", "b", "c"])[labels])
-    return str(file)
+    return Store(torch.from_numpy(vectors.astype(np.float16)), offsets, torch.from_numpy(labels))
 
 
 def test_the_baseline_is_first_and_names_are_told_apart() -> None:
@@ -38,8 +36,8 @@ def test_each_row_changes_fields_that_there_are(row: Row) -> None:
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_training_learns_and_tells_the_figures_of_its_best_epoch(tmp_path: Path, ema: float) -> None:
-    training, validation = load_stores(store(tmp_path / "t.npz", 120, 1), store(tmp_path / "v.npz", 40, 2))
+def test_training_learns_and_tells_the_figures_of_its_best_epoch(ema: float) -> None:
+    training, validation = store(120, 1), store(40, 2)
     fields = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "class_weights": "balanced"}
     recipe = Recipe(epochs=4, learning_rate=5e-3, ema=ema, max_chunks=4)
     outcome = train(fields | {"chunk_vector_norm": "standard"}, recipe, training, validation, seed=0)
