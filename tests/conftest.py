@@ -31,12 +31,11 @@ def ray_cluster(s3_server: object) -> Iterator[None]:
     """
     import ray
 
-    ray.init(
-        address="local",
+    from jobs.loopback import start_on_loopback
+
+    start_on_loopback(
         num_cpus=4,
-        include_dashboard=False,
         object_store_memory=256 << 20,
-        _node_ip_address="127.0.0.1",
         logging_level="ERROR",
         runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])}},
     )

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from jobs.corpus.source import Read
 from jobs.guard.frames import READY, TABLE, from_stream, read_frame, to_stream, write_frame
+from jobs.guard.memory import free_bytes, used_bytes
 from jobs.model_source import ModelSource
 from jobs.stages.columns import quarantine, with_columns
 from strideformer.errors import StrideformerError
@@ -26,6 +28,10 @@ from strideformer.errors import StrideformerError
 MOST_DEATHS_IN_A_ROW = 5
 # A model of gigabytes from a slow disk takes minutes to load.
 START_SECONDS = 900.0
+# Of the memory that is free when the child is ready. One document is not to take so much that Linux or Ray end the
+# processes of others for it.
+MEMORY_SHARE = 0.5
+LOOK_SECONDS = 0.05
 
 
 class ChildDiedError(Exception):
@@ -47,6 +53,8 @@ class Child:
         ChildDiedError: it died, or did not finish, while it built the stage.
     """
 
+    _most_bytes: float | None = None  # in memory
+
     def __init__(self, stage_class: type, arguments: tuple[Any, ...]) -> None:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
@@ -64,12 +72,16 @@ class Child:
         kind, message = self._ask(READY, pickle.dumps((stage_class, here)), START_SECONDS)
         if kind != READY:
             raise ChildDiedError("crashed", message.decode(errors="replace"))
+        free = free_bytes()
+        if free is not None:
+            self._most_bytes = used_bytes(self._process.pid) + MEMORY_SHARE * free
 
     def run(self, table: pa.Table, timeout: float | None) -> pa.Table:
         """The stage's table for this one.
 
         Raises:
-            ChildDiedError: the process died, or took longer than ``timeout`` seconds and was killed.
+            ChildDiedError: the process died, or it took longer than ``timeout`` seconds or most of the memory that
+                was free.
             StrideformerError: the stage raised.
         """
         kind, payload = self._ask(TABLE, to_stream(table), timeout)
@@ -88,13 +100,23 @@ class Child:
     def _ask(self, kind: bytes, payload: bytes | pa.Buffer, timeout: float | None) -> tuple[bytes, bytes]:
         try:
             write_frame(self._to_child, kind, payload)
-            if timeout is not None and not select.select([self._from_child], [], [], timeout)[0]:
-                raise ChildDiedError("timed_out", f"it took longer than {timeout:g} seconds by itself")
+            self._wait(timeout)
             return read_frame(self._from_child)
         except (EOFError, BrokenPipeError):
             status = self._process.wait()
             died = signal.Signals(-status).name if status < 0 else f"exit status {status}"
             raise ChildDiedError("crashed", f"its process ended with {died}") from None
+
+    def _wait(self, timeout: float | None) -> None:
+        """Return when the child has answered or is gone; raise if it is at it for too long, or takes too much."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not select.select([self._from_child], [], [], LOOK_SECONDS)[0]:
+            if deadline is not None and time.monotonic() > deadline:
+                raise ChildDiedError("timed_out", f"it took longer than {timeout:g} seconds by itself")
+            if self._most_bytes is not None and used_bytes(self._process.pid) > self._most_bytes:
+                raise ChildDiedError(
+                    "crashed", f"its process took {self._most_bytes / 2**30:.1f} GiB, half of the memory that was free"
+                )
 
 
 def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], timeout: float | None = None) -> pa.Table:

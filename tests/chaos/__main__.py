@@ -12,6 +12,7 @@ import argparse
 import itertools
 import os
 import random
+import secrets
 import shutil
 import signal
 import sys
@@ -23,10 +24,11 @@ from pathlib import Path
 # Before anything imports Ray or transformers: see tests/conftest.py.
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
-    "RAY_AUTH_MODE": "disabled",
+    "RAY_AUTH_MODE": "token",
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # 127.0.0.1 is not replaced: see jobs/loopback.py
 }
 os.environ.pop("RAY_ADDRESS", None)
 NEEDS_ROOT = {"disk_full", "spill_full"}
@@ -44,6 +46,7 @@ def main() -> int:
     # Short: the sockets below it have at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
     os.environ["HOME"] = str(folder)
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     failed = True
     for number in (signal.SIGINT, signal.SIGTERM):  # so that the cluster and the server are ended, too
         signal.signal(number, signal.default_int_handler)

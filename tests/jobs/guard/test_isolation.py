@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,9 +12,10 @@ import pytest
 from jobs.corpus.columns import InputColumns
 from jobs.corpus.pieces import Piece, to_table
 from jobs.corpus.source import Read
+from jobs.guard import isolation
 from jobs.guard.isolation import Child, ChildDiedError, read_isolated, run_isolated
 from strideformer.errors import StrideformerError
-from tests.jobs.guard.stages_for_tests import EXIT, HANG, RAISE, SEGFAULT, Fragile, Unbuildable
+from tests.jobs.guard.stages_for_tests import EXIT, GREED, HANG, RAISE, SEGFAULT, Fragile, Unbuildable
 
 
 def documents(*texts: str) -> pa.Table:
@@ -36,6 +40,32 @@ def test_the_documents_that_kill_are_found_and_the_others_go_on() -> None:
     assert "exit status 7" in details[1]
     assert "SIGSEGV" in details[3]
     assert "longer than 3 seconds" in details[4]
+
+
+def test_a_document_that_takes_the_memory_is_stopped_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "free_bytes", lambda: 400 << 20)
+    result = run_isolated(documents("a", GREED, "bc"), Fragile(), (), timeout=60)
+    assert result.column("quarantine_reason").to_pylist() == [None, "crashed", None]
+    assert "half of the memory that was free" in result.column("quarantine_detail")[1].as_py()
+
+
+def test_the_child_ends_with_its_worker() -> None:
+    script = (
+        "import os, threading, time\n"
+        "from jobs.guard.isolation import Child\n"
+        "from tests.jobs.guard.stages_for_tests import HANG, Fragile\n"
+        "from tests.jobs.guard.test_isolation import documents\n"
+        "child = Child(Fragile, ())\n"
+        "print(child._process.pid, flush=True)\n"
+        "threading.Timer(0.5, os._exit, (0,)).start()\n"
+        "child.run(documents(HANG), None)\n"
+    )
+    worker = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    pid = int(worker.stdout)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}/cmdline").exists() and b"guard.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "it still runs"
+        time.sleep(0.05)
 
 
 def test_when_every_document_kills_none_is_to_blame() -> None:
