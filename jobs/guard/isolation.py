@@ -16,15 +16,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.corpus.source import Read
 from jobs.guard.frames import READY, TABLE, from_stream, read_frame, to_stream, write_frame
 from jobs.guard.memory import free_bytes, used_bytes
 from jobs.model_source import ModelSource
 from jobs.stages.columns import quarantine, with_columns
 from strideformer.errors import StrideformerError
 
-# Documents that kill their process are rare. When one after the other does, the machine, the model or a
-# library is at fault.
+# Documents that kill their process are rare. When one after the other does, they are alike, or else the machine, the
+# model or a library is at fault: then those kill it too that are asked as witnesses.
 MOST_DEATHS_IN_A_ROW = 5
 # A model of gigabytes from a slow disk takes minutes to load.
 START_SECONDS = 900.0
@@ -133,30 +132,47 @@ def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], ti
         timeout: seconds; None for no limit.
 
     Raises:
-        StrideformerError: one document after the other kills the child, so the fault is not theirs.
+        StrideformerError: one document after the other kills the child, and others do too, so the fault is not theirs.
     """
     child: Child | None = None
     results = []
-    deaths = 0
+    deaths, survivor = 0, None
     documents = self_contained(documents)
+
+    def alone(index: int) -> pa.Table:
+        nonlocal child
+        try:
+            child = child or Child(type(stage), arguments)
+            return child.run(documents.slice(index, 1), timeout)
+        except ChildDiedError:
+            if child is not None:
+                child.close()
+                child = None
+            raise
+
+    def survives(index: int) -> bool:
+        try:
+            alone(index)
+        except ChildDiedError:
+            return False
+        return True
+
     try:
         for index in range(documents.num_rows):
-            document = documents.slice(index, 1)
             try:
-                child = child or Child(type(stage), arguments)
-                results.append(child.run(document, timeout))
-                deaths = 0
+                results.append(alone(index))
+                deaths, survivor = 0, index
             except ChildDiedError as error:
                 deaths += 1
-                if child is not None:
-                    child.close()
-                    child = None
                 if deaths >= MOST_DEATHS_IN_A_ROW:
-                    raise StrideformerError(
-                        f"{deaths} documents in a row ended the process of {type(stage).__name__} ({error}), so "
-                        f"the fault is not theirs: look at the memory, the device and the model"
-                    ) from error
-                results.append(stage(emptied(quarantine(document, {0: (error.reason, str(error))}))))
+                    if not any(survives(witness) for witness in _witnesses(survivor, index, documents.num_rows)):
+                        raise StrideformerError(
+                            f"{deaths} documents in a row ended the process of {type(stage).__name__} ({error}), and so"
+                            f" did others, so the fault is not theirs: look at the memory, the device and the model"
+                        ) from error
+                    deaths = 0
+                poison = quarantine(documents.slice(index, 1), {0: (error.reason, str(error))})
+                results.append(stage(emptied(poison)))
     finally:
         if child is not None:
             child.close()
@@ -167,23 +183,13 @@ def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], ti
     return together
 
 
-def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], timeout: float | None) -> pa.Table:
-    """What the read stage makes of each piece by itself, in a child process.
-
-    A parser that dies does not say over which row, so all rows of that piece are quarantined.
-    """
-    results = []
-    for index in range(pieces.num_rows):
-        piece = pieces.slice(index, 1)
-        child = Child(type(read), arguments)
-        try:
-            results.append(child.run(piece, timeout))
-        except ChildDiedError as error:
-            results.append(read.quarantined(piece, error.reason, str(error)))
-        finally:
-            child.close()
-    documents = pa.concat_tables(results).combine_chunks()
-    return with_columns(documents, {"_shard_rows": pa.array(np.full(documents.num_rows, documents.num_rows))})
+def _witnesses(survivor: int | None, index: int, documents: int) -> list[int]:
+    """Documents to ask whether one can live at all: one that has, or else some from the rest of the shard."""
+    if survivor is not None:
+        return [survivor]
+    return sorted(
+        {int(place) for place in np.linspace(index + 1, documents - 1, MOST_DEATHS_IN_A_ROW) if place > index}
+    )
 
 
 def self_contained(documents: pa.Table) -> pa.Table:

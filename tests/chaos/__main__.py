@@ -39,7 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=None, help="begin no round after so many")
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin no round after so many [60]")
     parser.add_argument("--actions", default="", help="comma-separated names; all by default")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and outputs")
     arguments = parser.parse_args()
@@ -86,7 +86,8 @@ def _run(folder: Path, arguments: argparse.Namespace) -> bool:
         stage = Stage(folder, cluster, bucket, model, ids, "s3://chaos/corpus/")
         print(f"{len(ids)} documents; storage and cluster are up after {time.monotonic() - begun:.0f} s", flush=True)
         for number in range(arguments.rounds):
-            if arguments.minutes is not None and time.monotonic() - begun > 60 * arguments.minutes:
+            if time.monotonic() - begun > 60 * arguments.minutes:
+                print(f"no more rounds after {arguments.minutes:g} minutes", flush=True)
                 break
             action = bag[number % len(bag)]
             started = time.monotonic()
@@ -108,6 +109,8 @@ def _run(folder: Path, arguments: argparse.Namespace) -> bool:
             print(f"{number + 1:3} {action.__name__:20} {where:6} {seconds:5.0f} s  exit codes {codes}", flush=True)
             for fault in one.account.faults:
                 print(f"      FAULT {fault}", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
     finally:
         if cluster is not None:
             cluster.stop()

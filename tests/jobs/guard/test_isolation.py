@@ -6,14 +6,10 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from jobs.corpus.columns import InputColumns
-from jobs.corpus.pieces import Piece, to_table
-from jobs.corpus.source import Read
 from jobs.guard import isolation
-from jobs.guard.isolation import Child, ChildDiedError, read_isolated, run_isolated
+from jobs.guard.isolation import Child, ChildDiedError, run_isolated
 from strideformer.errors import StrideformerError
 from tests.jobs.guard.stages_for_tests import EXIT, GREED, HANG, RAISE, SEGFAULT, Fragile, Unbuildable
 
@@ -73,6 +69,13 @@ def test_when_every_document_kills_none_is_to_blame() -> None:
         run_isolated(documents(*[EXIT] * 6), Fragile(), ())
 
 
+@pytest.mark.parametrize("before", [[], ["a"]])
+def test_many_that_kill_in_a_row_are_to_blame_if_another_lives(before: list[str]) -> None:
+    result = run_isolated(documents(*before, *[EXIT] * 6, "b"), Fragile(), ())
+    assert result.column("length").to_pylist() == [len(text) for text in before] + [None] * 6 + [1]
+    assert result.column("quarantine_reason").to_pylist() == [None for _ in before] + ["crashed"] * 6 + [None]
+
+
 def test_a_stage_that_dies_while_it_is_built() -> None:
     with pytest.raises(ChildDiedError, match="exit status 3"):
         Child(Unbuildable, ())
@@ -81,29 +84,3 @@ def test_a_stage_that_dies_while_it_is_built() -> None:
 def test_an_exception_is_no_crash() -> None:
     with pytest.raises(StrideformerError, match="ValueError: raised over a document"):
         run_isolated(documents("a", RAISE), Fragile(), ())
-
-
-class DeadlyRead(Read):
-    """A parser that one file kills."""
-
-    def __call__(self, pieces: pa.Table) -> pa.Table:
-        if any("deadly" in source for source in pieces.column("source").to_pylist()):
-            Unbuildable()
-        return super().__call__(pieces)
-
-
-def test_a_file_that_kills_its_parser_is_quarantined_and_the_others_are_read(tmp_path: Path) -> None:
-    pieces = []
-    for name in ("good", "deadly", "fine"):
-        file = tmp_path / f"{name}.parquet"
-        pq.write_table(pa.table({"id": [name + "1", name + "2"], "text": ["one", "two"], "page": [1, 2]}), file)
-        pieces.append(Piece(0, str(file), "parquet", "none", 0, 2, None, None, file.stat().st_size, ""))
-    kept = pa.schema([("page", pa.int64())])
-    read = (InputColumns(id="id", keep=("page",)), {"page": "page"}, kept, {})
-    table = to_table(pieces)
-    result = read_isolated(table, DeadlyRead(*read), read, timeout=60)
-    assert result.schema == Read(*read)(table.slice(0, 1)).schema
-    assert result.column("_shard_rows").to_pylist() == [6] * 6
-    assert result.column("quarantine_reason").to_pylist() == [None, None, "crashed", "crashed", None, None]
-    assert result.column("page").to_pylist() == [1, 2, None, None, 1, 2]
-    assert result.column("doc_id").to_pylist()[2:4] == [f"{tmp_path}/deadly.parquet#0", f"{tmp_path}/deadly.parquet#1"]
