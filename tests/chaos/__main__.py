@@ -106,9 +106,13 @@ def _run(folder: Path, arguments: argparse.Namespace) -> bool:
             values = (1, one.account.lost, one.account.doubled, len(one.account.faults), len(codes), seconds)
             table[action.__name__] = [before + value for before, value in zip(row, values, strict=True)]
             where = type(one.store).__name__.lower()
-            print(f"{number + 1:3} {action.__name__:20} {where:6} {seconds:5.0f} s  exit codes {codes}", flush=True)
+            line = f"{number + 1:3} {action.__name__:20} {where:6} {seconds:5.0f} s  exit codes {codes}  {one.note}"
+            print(line.rstrip(), flush=True)
             for fault in one.account.faults:
                 print(f"      FAULT {fault}", flush=True)
+        for upload in bucket.unfinished_uploads():
+            table["(all uploads)"][3] += 1
+            print(f"      FAULT an upload was begun and neither finished nor aborted: {upload}", flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
     finally:

@@ -42,7 +42,10 @@ def _stop(run: Round, number: signal.Signals, words: str) -> None:
     if driver.poll() is not None:
         return
     driver.send(number)
-    if driver.wait(STOP_SECONDS) != 0:  # it may have been done at that very moment
+    sent = time.monotonic()
+    code = driver.wait(STOP_SECONDS)
+    run.note = f"stopped within {time.monotonic() - sent:.1f} s"
+    if code != 0:  # it may have been done at that very moment
         run.expect(driver, 1, words)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,8 +36,11 @@ class DeadlyRow(Read):
 
     def __call__(self, pieces: pa.Table) -> pa.Table:
         documents = super().__call__(pieces)
-        if any(text and "deadly" in text for text in documents.column("_text").to_pylist()):
-            os._exit(5)
+        for text in documents.column("_text").to_pylist():
+            if text and "deadly" in text:
+                os._exit(5)
+            if text and "endless" in text:
+                time.sleep(1000)
         return documents
 
 
@@ -84,3 +88,12 @@ def test_halving_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     table = to_table([parquet_piece(tmp_path / "a.parquet", ["deadly", "a", "b", "c", "d", "e", "f", "g"])])
     result = read_isolated(table, DeadlyRow(*ARGUMENTS), ARGUMENTS, timeout=60)
     assert result.column("quarantine_reason").to_pylist() == ["crashed"] * 2 + [None] * 6
+
+
+def test_what_takes_too_long_is_not_halved(tmp_path: Path) -> None:
+    pieces = [
+        parquet_piece(tmp_path / "a.parquet", ["a", "endless", "b"]),
+        parquet_piece(tmp_path / "b.parquet", ["c"]),
+    ]
+    result = read_isolated(to_table(pieces), DeadlyRow(*ARGUMENTS), ARGUMENTS, timeout=5)
+    assert result.column("quarantine_reason").to_pylist() == ["timed_out"] * 3 + [None]
