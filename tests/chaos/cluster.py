@@ -49,7 +49,8 @@ class Cluster:
         self.started = 0
         port = free_ports(1)[0]
         self.address = f"127.0.0.1:{port}"
-        self.head = self._start(["--head", f"--port={port}", "--include-dashboard=false", "--ray-client-server-port=0"])
+        head = ["--head", f"--port={port}", "--include-dashboard=false"]
+        self.head = self._start([*head, f"--ray-client-server-port={free_ports(1)[0]}"])
         self.workers = [self._start([f"--address={self.address}"]) for _ in range(nodes - 1)]
 
     def add(self) -> None:
