@@ -16,13 +16,14 @@ SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _log = logging.getLogger(__name__)
 
 
-def start_on_loopback(**options: Any) -> None:
-    """``ray.init`` of a new Ray without a dashboard, which listens on 127.0.0.1 alone.
+def start_on_loopback(include_dashboard: bool = False, **options: Any) -> None:
+    """``ray.init`` of a new Ray that listens on 127.0.0.1 alone.
 
     Token authentication is as Ray has it: on, unless RAY_AUTH_MODE says otherwise. The token that Ray writes into the
     home folder, by which anyone who may read it can run code here, is made the user's own.
 
     Args:
+        include_dashboard: as Ray's own, which is on loopback, too.
         options: what else ``ray.init`` is told.
     """
     import ray
@@ -30,7 +31,7 @@ def start_on_loopback(**options: Any) -> None:
     token = Path.home() / ".ray" / "auth_token"
     known = token.exists()
     with _loopback_kept():
-        ray.init(address="local", include_dashboard=False, _node_ip_address=LOOPBACK, **options)
+        ray.init(address="local", include_dashboard=include_dashboard, _node_ip_address=LOOPBACK, **options)
     if not known and token.exists():
         token.chmod(0o600)
     found = ray.util.get_node_ip_address()

@@ -116,7 +116,6 @@ def one_run(options: dict[str, Any]) -> dict[str, Any]:
 
     import jobs.classify
     import jobs.sharded_job
-    from jobs.loopback import start_on_loopback
     from jobs.settings import ClassifySettings
 
     jobs.classify.EncodeAndAggregate = StandIn  # type: ignore[misc, assignment]
@@ -131,8 +130,10 @@ def one_run(options: dict[str, Any]) -> dict[str, Any]:
         return table
 
     jobs.sharded_job.ShardedJob.start_or_resume = timed_plan  # type: ignore[method-assign]
-    start_on_loopback(
+    ray.init(
+        address="local",
         num_cpus=options["cpus"],
+        include_dashboard=False,
         object_store_memory=1 << 30,
         logging_level="ERROR",
         runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])}},
