@@ -65,7 +65,7 @@ def run_watched(command: list[str], environment: dict[str, str], log: Path, midw
     watched = Watched()
     with log.open("wb") as output:
         driver = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=log.parent, umask=0o027)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     try:
         while driver.poll() is None:
             assert time.monotonic() < deadline, log.read_text()
