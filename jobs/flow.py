@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from jobs.corpus.source import Read, shard_blocks
 from jobs.guard.attempts import MOST_ATTEMPTS, start_attempts
-from jobs.guard.isolation import read_isolated
+from jobs.guard.isolated_read import read_isolated
 from jobs.guard.stage import Guard, guarded_task
 from jobs.model_source import ModelSource
 from jobs.preflight import Checked

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.loopback import start_on_loopback
 from strideformer.errors import StrideformerError
 
 # One encoder actor a node of up to this many cores: beyond that torch's threads stop scaling on one micro-batch.
@@ -132,7 +133,7 @@ def connect(address: str | None) -> bool:
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise StrideformerError(f"cannot connect to the Ray cluster at {address}: {error}") from error
         else:
-            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            start_on_loopback(**quiet)
     return True
 
 

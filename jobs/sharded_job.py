@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import pyarrow as pa
 
 from jobs.corpus.plan import SHARD_ROWS, files_without_documents, make_plan
+from jobs.corpus.redaction import without_secrets
 from jobs.corpus.storage_errors import storage_error
 from jobs.output.lease import Lease
 from jobs.output.limit import QuarantineLimit
@@ -246,4 +247,4 @@ def first_line(error: BaseException) -> str:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
+    return without_secrets(lines[-1])[:300] if lines else ""

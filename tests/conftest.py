@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-# Set before anything imports Ray or transformers: no hub, and a HOME of our own, since Ray writes a token file
-# there that would change later clusters of whoever runs the tests.
+# Set before anything imports Ray or transformers: no hub, and a HOME of our own, since Ray writes the token file
+# there by which its clusters know their drivers, and later clusters of whoever runs the tests are to keep theirs.
 os.environ["HF_HUB_OFFLINE"] = "1"
 HOME = tempfile.mkdtemp(prefix="strideformer-test-home-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ["HOME"] = HOME
-os.environ["RAY_AUTH_MODE"] = "disabled"
-os.environ.pop("RAY_ADDRESS", None)
+for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+    os.environ.pop(name, None)
 
 pytest_plugins = ["tests.s3_fixtures", "tests.tiny"]
 
@@ -31,12 +31,11 @@ def ray_cluster(s3_server: object) -> Iterator[None]:
     """
     import ray
 
-    ray.init(
-        address="local",
+    from jobs.loopback import start_on_loopback
+
+    start_on_loopback(
         num_cpus=4,
-        include_dashboard=False,
         object_store_memory=256 << 20,
-        _node_ip_address="127.0.0.1",
         logging_level="ERROR",
         runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])}},
     )

@@ -94,7 +94,7 @@ def read_piece(piece: Piece, columns: InputColumns, kept: pa.Schema, options: Ma
             )
         data = data.removeprefix(BYTE_ORDER_MARK)
         return RawRows(pa.table({TEXT_COLUMN: pa.array([data], pa.large_binary())}).select(columns.names))
-    data = _read_range(piece, options)
+    data = read_range(piece, options)
     delimiter = DELIMITERS.get(piece.format)
     if delimiter is None:
         return jsonl.read_rows(data, piece.num_rows, columns, kept)
@@ -146,7 +146,12 @@ def _sample_of_lines(stream: Any) -> bytes:
     return b"".join(blocks).removeprefix(BYTE_ORDER_MARK)
 
 
-def _read_range(piece: Piece, options: Mapping[str, str]) -> bytes:
+def read_range(piece: Piece, options: Mapping[str, str]) -> bytes:
+    """The bytes of a piece of a line-based file, decompressed.
+
+    Raises:
+        FileRefusedError: the file ends before. What the storage raises passes through.
+    """
     assert piece.byte_start is not None
     assert piece.byte_end is not None
     length = piece.byte_end - piece.byte_start

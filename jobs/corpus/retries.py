@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from jobs.corpus.redaction import without_secrets
 from strideformer.errors import StrideformerError
 
 # Long enough for a storage server to restart or a throttled bucket to be split, counted from the first failure.
@@ -117,7 +118,7 @@ def with_retries(action: Callable[[], T], place: str, patience: float = PATIENCE
             pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
             pause *= random.uniform(0.5, 1.0)  # noqa: S311 -- to spread load, not to hide anything
             words = (str(error).splitlines() or [""])[0] or type(error).__name__
-            words = words[max(0, words.find("AWS Error")) :][:160]
+            words = without_secrets(words[max(0, words.find("AWS Error")) :])[:160]
             if now + pause - first_failure > patience:
                 _log.warning("%s: %s; gave up after %d attempts in %.0f s", place, words, attempt, now - first_failure)
                 if isinstance(error, OSError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import posixpath
 from collections.abc import Mapping
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from jobs.corpus.filesystems import GS_SCHEMES, S3_SCHEMES, scheme_of
+from jobs.corpus.redaction import without_secrets
 from jobs.corpus.retries import PREFLIGHT_PATIENCE_SECONDS, with_retries
 from jobs.corpus.storage import delete, resolve, write_atomically
 from strideformer.errors import StrideformerError
@@ -50,16 +50,6 @@ _UNREACHABLE = (
     "resolve host",
     "Name or service not known",
 )
-_SECRET_VARIABLES = (
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AZURE_STORAGE_KEY",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_CONNECTION_STRING",
-    "AZURE_STORAGE_SAS_TOKEN",
-    "AZURE_CLIENT_SECRET",
-    "HF_TOKEN",
-)
 
 
 def storage_error(error: BaseException, url: str) -> StrideformerError:
@@ -89,7 +79,9 @@ def storage_error(error: BaseException, url: str) -> StrideformerError:
         return StrideformerError(f"{url} does not exist: check the path")
     if _any(words, _UNREACHABLE):
         return StrideformerError(f"{url}: the storage cannot be reached: check the endpoint and the network")
-    return StrideformerError(f"{url}: the storage failed: {_without_secrets(str(error).splitlines() or [words])}")
+    return StrideformerError(
+        f"{url}: the storage failed: {without_secrets((str(error).splitlines() or [words])[0])[:300]}"
+    )
 
 
 def require_bucket(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> None:
@@ -133,12 +125,3 @@ def require_writable(url: str, options: Mapping[str, str], temporary_folder: str
 
 def _any(words: str, signs: tuple[str, ...]) -> bool:
     return any(sign.lower() in words.lower() for sign in signs)
-
-
-def _without_secrets(lines: list[str]) -> str:
-    text = lines[0]
-    for name in _SECRET_VARIABLES:
-        value = os.environ.get(name, "")
-        if len(value) >= 6:
-            text = text.replace(value, "***")
-    return text[:300]

@@ -9,23 +9,28 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from jobs.corpus.source import Read
 from jobs.guard.frames import READY, TABLE, from_stream, read_frame, to_stream, write_frame
+from jobs.guard.memory import free_bytes, used_bytes
 from jobs.model_source import ModelSource
 from jobs.stages.columns import quarantine, with_columns
 from strideformer.errors import StrideformerError
 
-# Documents that kill their process are rare. When one after the other does, the machine, the model or a
-# library is at fault.
+# Documents that kill their process are rare. When one after the other does, they are alike, or else the machine, the
+# model or a library is at fault: then those kill it too that are asked as witnesses.
 MOST_DEATHS_IN_A_ROW = 5
 # A model of gigabytes from a slow disk takes minutes to load.
 START_SECONDS = 900.0
+# Of the memory that is free when the child is ready. One document is not to take so much that Linux or Ray end the
+# processes of others for it.
+MEMORY_SHARE = 0.5
+LOOK_SECONDS = 0.05
 
 
 class ChildDiedError(Exception):
@@ -47,6 +52,8 @@ class Child:
         ChildDiedError: it died, or did not finish, while it built the stage.
     """
 
+    _most_bytes: float | None = None  # in memory
+
     def __init__(self, stage_class: type, arguments: tuple[Any, ...]) -> None:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
@@ -64,12 +71,16 @@ class Child:
         kind, message = self._ask(READY, pickle.dumps((stage_class, here)), START_SECONDS)
         if kind != READY:
             raise ChildDiedError("crashed", message.decode(errors="replace"))
+        free = free_bytes()
+        if free is not None:
+            self._most_bytes = used_bytes(self._process.pid) + MEMORY_SHARE * free
 
     def run(self, table: pa.Table, timeout: float | None) -> pa.Table:
         """The stage's table for this one.
 
         Raises:
-            ChildDiedError: the process died, or took longer than ``timeout`` seconds and was killed.
+            ChildDiedError: the process died, or it took longer than ``timeout`` seconds or most of the memory that
+                was free.
             StrideformerError: the stage raised.
         """
         kind, payload = self._ask(TABLE, to_stream(table), timeout)
@@ -88,13 +99,23 @@ class Child:
     def _ask(self, kind: bytes, payload: bytes | pa.Buffer, timeout: float | None) -> tuple[bytes, bytes]:
         try:
             write_frame(self._to_child, kind, payload)
-            if timeout is not None and not select.select([self._from_child], [], [], timeout)[0]:
-                raise ChildDiedError("timed_out", f"it took longer than {timeout:g} seconds by itself")
+            self._wait(timeout)
             return read_frame(self._from_child)
         except (EOFError, BrokenPipeError):
             status = self._process.wait()
             died = signal.Signals(-status).name if status < 0 else f"exit status {status}"
             raise ChildDiedError("crashed", f"its process ended with {died}") from None
+
+    def _wait(self, timeout: float | None) -> None:
+        """Return when the child has answered or is gone; raise if it is at it for too long, or takes too much."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not select.select([self._from_child], [], [], LOOK_SECONDS)[0]:
+            if deadline is not None and time.monotonic() > deadline:
+                raise ChildDiedError("timed_out", f"it took longer than {timeout:g} seconds by itself")
+            if self._most_bytes is not None and used_bytes(self._process.pid) > self._most_bytes:
+                raise ChildDiedError(
+                    "crashed", f"its process took {self._most_bytes / 2**30:.1f} GiB, half of the memory that was free"
+                )
 
 
 def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], timeout: float | None = None) -> pa.Table:
@@ -111,30 +132,47 @@ def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], ti
         timeout: seconds; None for no limit.
 
     Raises:
-        StrideformerError: one document after the other kills the child, so the fault is not theirs.
+        StrideformerError: one document after the other kills the child, and others do too, so the fault is not theirs.
     """
     child: Child | None = None
     results = []
-    deaths = 0
+    deaths, survivor = 0, None
     documents = self_contained(documents)
+
+    def alone(index: int) -> pa.Table:
+        nonlocal child
+        try:
+            child = child or Child(type(stage), arguments)
+            return child.run(documents.slice(index, 1), timeout)
+        except ChildDiedError:
+            if child is not None:
+                child.close()
+                child = None
+            raise
+
+    def survives(index: int) -> bool:
+        try:
+            alone(index)
+        except ChildDiedError:
+            return False
+        return True
+
     try:
         for index in range(documents.num_rows):
-            document = documents.slice(index, 1)
             try:
-                child = child or Child(type(stage), arguments)
-                results.append(child.run(document, timeout))
-                deaths = 0
+                results.append(alone(index))
+                deaths, survivor = 0, index
             except ChildDiedError as error:
                 deaths += 1
-                if child is not None:
-                    child.close()
-                    child = None
                 if deaths >= MOST_DEATHS_IN_A_ROW:
-                    raise StrideformerError(
-                        f"{deaths} documents in a row ended the process of {type(stage).__name__} ({error}), so "
-                        f"the fault is not theirs: look at the memory, the device and the model"
-                    ) from error
-                results.append(stage(emptied(quarantine(document, {0: (error.reason, str(error))}))))
+                    if not any(survives(witness) for witness in _witnesses(survivor, index, documents.num_rows)):
+                        raise StrideformerError(
+                            f"{deaths} documents in a row ended the process of {type(stage).__name__} ({error}), and so"
+                            f" did others, so the fault is not theirs: look at the memory, the device and the model"
+                        ) from error
+                    deaths = 0
+                poison = quarantine(documents.slice(index, 1), {0: (error.reason, str(error))})
+                results.append(stage(emptied(poison)))
     finally:
         if child is not None:
             child.close()
@@ -145,23 +183,13 @@ def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], ti
     return together
 
 
-def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], timeout: float | None) -> pa.Table:
-    """What the read stage makes of each piece by itself, in a child process.
-
-    A parser that dies does not say over which row, so all rows of that piece are quarantined.
-    """
-    results = []
-    for index in range(pieces.num_rows):
-        piece = pieces.slice(index, 1)
-        child = Child(type(read), arguments)
-        try:
-            results.append(child.run(piece, timeout))
-        except ChildDiedError as error:
-            results.append(read.quarantined(piece, error.reason, str(error)))
-        finally:
-            child.close()
-    documents = pa.concat_tables(results).combine_chunks()
-    return with_columns(documents, {"_shard_rows": pa.array(np.full(documents.num_rows, documents.num_rows))})
+def _witnesses(survivor: int | None, index: int, documents: int) -> list[int]:
+    """Documents to ask whether one can live at all: one that has, or else some from the rest of the shard."""
+    if survivor is not None:
+        return [survivor]
+    return sorted(
+        {int(place) for place in np.linspace(index + 1, documents - 1, MOST_DEATHS_IN_A_ROW) if place > index}
+    )
 
 
 def self_contained(documents: pa.Table) -> pa.Table:

@@ -12,6 +12,7 @@ import argparse
 import itertools
 import os
 import random
+import secrets
 import shutil
 import signal
 import sys
@@ -23,10 +24,11 @@ from pathlib import Path
 # Before anything imports Ray or transformers: see tests/conftest.py.
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
-    "RAY_AUTH_MODE": "disabled",
+    "RAY_AUTH_MODE": "token",
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # 127.0.0.1 is not replaced: see jobs/loopback.py
 }
 os.environ.pop("RAY_ADDRESS", None)
 NEEDS_ROOT = {"disk_full", "spill_full"}
@@ -37,13 +39,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=None, help="begin no round after so many")
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin no round after so many [60]")
     parser.add_argument("--actions", default="", help="comma-separated names; all by default")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and outputs")
     arguments = parser.parse_args()
     # Short: the sockets below it have at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
     os.environ["HOME"] = str(folder)
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     failed = True
     for number in (signal.SIGINT, signal.SIGTERM):  # so that the cluster and the server are ended, too
         signal.signal(number, signal.default_int_handler)
@@ -83,7 +86,8 @@ def _run(folder: Path, arguments: argparse.Namespace) -> bool:
         stage = Stage(folder, cluster, bucket, model, ids, "s3://chaos/corpus/")
         print(f"{len(ids)} documents; storage and cluster are up after {time.monotonic() - begun:.0f} s", flush=True)
         for number in range(arguments.rounds):
-            if arguments.minutes is not None and time.monotonic() - begun > 60 * arguments.minutes:
+            if time.monotonic() - begun > 60 * arguments.minutes:
+                print(f"no more rounds after {arguments.minutes:g} minutes", flush=True)
                 break
             action = bag[number % len(bag)]
             started = time.monotonic()
@@ -102,9 +106,15 @@ def _run(folder: Path, arguments: argparse.Namespace) -> bool:
             values = (1, one.account.lost, one.account.doubled, len(one.account.faults), len(codes), seconds)
             table[action.__name__] = [before + value for before, value in zip(row, values, strict=True)]
             where = type(one.store).__name__.lower()
-            print(f"{number + 1:3} {action.__name__:20} {where:6} {seconds:5.0f} s  exit codes {codes}", flush=True)
+            line = f"{number + 1:3} {action.__name__:20} {where:6} {seconds:5.0f} s  exit codes {codes}  {one.note}"
+            print(line.rstrip(), flush=True)
             for fault in one.account.faults:
                 print(f"      FAULT {fault}", flush=True)
+        for upload in bucket.unfinished_uploads():
+            table["(all uploads)"][3] += 1
+            print(f"      FAULT an upload was begun and neither finished nor aborted: {upload}", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
     finally:
         if cluster is not None:
             cluster.stop()

@@ -18,6 +18,7 @@ from tests.chaos.stores import Disk
 STOP_SECONDS = 30.0
 OUTAGE_SECONDS = 10.0
 RETRIED = "the next is in"
+GAVE_UP = "gave up after"
 
 
 def driver_killed(run: Round) -> None:
@@ -41,7 +42,10 @@ def _stop(run: Round, number: signal.Signals, words: str) -> None:
     if driver.poll() is not None:
         return
     driver.send(number)
-    if driver.wait(STOP_SECONDS) != 0:  # it may have been done at that very moment
+    sent = time.monotonic()
+    code = driver.wait(STOP_SECONDS)
+    run.note = f"stopped within {time.monotonic() - sent:.1f} s"
+    if code != 0:  # it may have been done at that very moment
         run.expect(driver, 1, words)
 
 
@@ -132,6 +136,19 @@ def _break(run: Round, fault: str, share: float, most: int) -> None:
     run.stage.bucket.heal()
 
 
+def storage_stays_away(run: Round) -> None:
+    """What does not pass is given up, after having been told all along; resumable once the storage is back."""
+    run.store = run.stage.bucket
+    driver = run.start()
+    run.wait_for_parts(driver, run.random.randrange(1, SHARDS // 2))
+    run.stage.bucket.break_with("slow_down", 1.0, 1 << 40)
+    run.expect(driver, 1, "--resume goes on")
+    for words in (RETRIED, GAVE_UP):
+        if words not in driver.said():
+            run.fault(f"does not say {words!r}: {driver.said()[-600:]}")
+    run.stage.bucket.heal()
+
+
 def storage_forbids(run: Round) -> None:
     """403 from some moment on is no fault that passes: a sentence, and resumable once it is allowed again."""
     run.store = run.stage.bucket
@@ -197,6 +214,7 @@ WEIGHTS: dict[Callable[[Round], None], int] = {
     storage_reset: 3,
     storage_truncates: 3,
     storage_stalls: 1,
+    storage_stays_away: 1,
     storage_forbids: 3,
     disk_full: 3,
     spill_full: 1,

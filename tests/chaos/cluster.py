@@ -1,4 +1,7 @@
-"""A real Ray cluster of several nodes on loopback, of which any one but the head can be killed and replaced."""
+"""A real Ray cluster of several nodes on loopback, of which any one but the head can be killed and replaced.
+
+It listens on 127.0.0.1 alone, and takes nobody's word without the token of this run.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from tests.chaos.processes import kill, titles, with_descendants
 from tests.s3_server import free_ports
 
 ROOT = Path(__file__).parents[2]
-RAY = Path(sys.executable).with_name("ray")
+RAY = (sys.executable, "-m", "tests.chaos.node")
 STORE_BYTES = 100 << 20
 START_ATTEMPTS = 4
 PORTS = (
@@ -46,7 +49,8 @@ class Cluster:
         self.started = 0
         port = free_ports(1)[0]
         self.address = f"127.0.0.1:{port}"
-        self.head = self._start(["--head", f"--port={port}", "--include-dashboard=false"])
+        head = ["--head", f"--port={port}", "--include-dashboard=false"]
+        self.head = self._start([*head, f"--ray-client-server-port={free_ports(1)[0]}"])
         self.workers = [self._start([f"--address={self.address}"]) for _ in range(nodes - 1)]
 
     def add(self) -> None:
@@ -83,7 +87,7 @@ class Cluster:
             node.mkdir(parents=True)
             ports = free_ports(len(PORTS))
             command = [
-                str(RAY),
+                *RAY,
                 "start",
                 *arguments,
                 "--node-ip-address=127.0.0.1",

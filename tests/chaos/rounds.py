@@ -31,7 +31,11 @@ class Stage:
 
 @dataclass
 class Round:
-    """A job with an output of its own."""
+    """A job with an output of its own.
+
+    Attributes:
+        note: what the line of the round says beside its time and exit codes.
+    """
 
     stage: Stage
     number: int
@@ -41,6 +45,7 @@ class Round:
     drivers: list[Driver] = field(default_factory=list)
     account: Account = field(default_factory=Account)
     finished: bool = False
+    note: str = ""
 
     @property
     def name(self) -> str:

@@ -98,6 +98,16 @@ class Bucket:
     def put(self, path: str, content: bytes) -> None:
         http("PUT", f"{self.server.filer}/buckets/{BUCKET}/{path}", content)
 
+    def unfinished_uploads(self) -> list[str]:
+        """Multipart uploads that were begun and neither completed nor aborted."""
+        try:
+            url = f"{self.server.filer}/buckets/{BUCKET}/.uploads/?limit=100000"
+            return [entry["FullPath"] for entry in json.loads(http("GET", url))["Entries"] or []]
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return []
+            raise
+
     def files(self, name: str) -> dict[str, int]:
         """Without the folders: S3 has none, and SeaweedFS forgets its empty ones in its own time."""
         found: dict[str, int] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -16,7 +17,9 @@ import pytest
 
 from jobs import classify
 from strideformer.errors import StrideformerError
+from tests.chaos.processes import with_descendants
 from tests.integration.test_classify import labelled, settings
+from tests.listening import beyond_loopback, listening
 from tests.tiny import save_tiny_checkpoint, write_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +29,20 @@ def ids(output: Path) -> list[str]:
     return sorted(ds.dataset(str(output), format="parquet").to_table(columns=["doc_id"]).column(0).to_pylist())
 
 
+def assert_loopback_only(driver: int) -> None:
+    """Of the driver and all that it started, nothing listens where another machine could reach it."""
+    family = with_descendants([driver])
+    assert len(listening(family)) >= 5, "Ray listens somewhere"
+    assert beyond_loopback(family) == {}
+
+
+def assert_modes_obey_umask(output: Path) -> None:
+    """Under a umask of 027, as the driver was given."""
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [output, *output.rglob("*")]}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o750}, modes
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o640}, modes
+
+
 def test_sigkill_of_the_driver_then_resume_gives_every_document_once(tmp_path: Path, tiny_checkpoint: Path) -> None:
     wanted = write_corpus(tmp_path / "a.parquet", 1500, longest=150)
     arguments = [str(tmp_path / "a.parquet"), str(tmp_path / "out"), "--model", str(tiny_checkpoint)]
@@ -33,15 +50,19 @@ def test_sigkill_of_the_driver_then_resume_gives_every_document_once(tmp_path: P
     command = [sys.executable, "-m", "jobs.classify", *arguments]
     # A cluster of its own, which dies with its driver; not the session's.
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    driver = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True, cwd=tmp_path)
+    driver = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, start_new_session=True, cwd=tmp_path, umask=0o027
+    )
     deadline = time.monotonic() + 120
     while len(list(tmp_path.glob("out/part-*.parquet"))) < 5:
         assert driver.poll() is None, driver.stderr and driver.stderr.read().decode()
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    assert_loopback_only(driver.pid)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     time.sleep(1)
+    assert_modes_obey_umask(tmp_path / "out")
     before = {part.name: part.stat().st_mtime_ns for part in tmp_path.glob("out/part-*.parquet")}
     assert 5 <= len(before) < 150
     assert not (tmp_path / "out" / "_SUCCESS").exists()

@@ -13,6 +13,7 @@ from jobs.stages.chunk import Chunk
 from jobs.stages.columns import with_columns
 
 EXIT, SEGFAULT, HANG, RAISE = "poisonexit", "poisonsegfault", "poisonhang", "poisonraise"
+GREED = "poisongreed"
 
 
 def suffer(texts: list[str | None]) -> None:
@@ -26,6 +27,9 @@ def suffer(texts: list[str | None]) -> None:
             os.kill(os.getpid(), signal.SIGSEGV)
         if HANG in text:
             time.sleep(1000)
+        if GREED in text:
+            taken = [bytes(range(256)) * 4096 for _ in range(2048)]  # 2 GiB, 1 MiB at a time
+            del taken
         if RAISE in text:
             raise ValueError("raised over a document")
 

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from jobs.corpus.columns import InputColumns
-from jobs.corpus.pieces import Piece, to_table
-from jobs.corpus.source import Read
-from jobs.guard.isolation import Child, ChildDiedError, read_isolated, run_isolated
+from jobs.guard import isolation
+from jobs.guard.isolation import Child, ChildDiedError, run_isolated
 from strideformer.errors import StrideformerError
-from tests.jobs.guard.stages_for_tests import EXIT, HANG, RAISE, SEGFAULT, Fragile, Unbuildable
+from tests.jobs.guard.stages_for_tests import EXIT, GREED, HANG, RAISE, SEGFAULT, Fragile, Unbuildable
 
 
 def documents(*texts: str) -> pa.Table:
@@ -38,9 +38,42 @@ def test_the_documents_that_kill_are_found_and_the_others_go_on() -> None:
     assert "longer than 3 seconds" in details[4]
 
 
+def test_a_document_that_takes_the_memory_is_stopped_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "free_bytes", lambda: 400 << 20)
+    result = run_isolated(documents("a", GREED, "bc"), Fragile(), (), timeout=60)
+    assert result.column("quarantine_reason").to_pylist() == [None, "crashed", None]
+    assert "half of the memory that was free" in result.column("quarantine_detail")[1].as_py()
+
+
+def test_the_child_ends_with_its_worker() -> None:
+    script = (
+        "import os, threading, time\n"
+        "from jobs.guard.isolation import Child\n"
+        "from tests.jobs.guard.stages_for_tests import HANG, Fragile\n"
+        "from tests.jobs.guard.test_isolation import documents\n"
+        "child = Child(Fragile, ())\n"
+        "print(child._process.pid, flush=True)\n"
+        "threading.Timer(0.5, os._exit, (0,)).start()\n"
+        "child.run(documents(HANG), None)\n"
+    )
+    worker = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    pid = int(worker.stdout)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}/cmdline").exists() and b"guard.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "it still runs"
+        time.sleep(0.05)
+
+
 def test_when_every_document_kills_none_is_to_blame() -> None:
     with pytest.raises(StrideformerError, match=r"5 documents in a row ended the process of Fragile .*exit status 7"):
         run_isolated(documents(*[EXIT] * 6), Fragile(), ())
+
+
+@pytest.mark.parametrize("before", [[], ["a"]])
+def test_many_that_kill_in_a_row_are_to_blame_if_another_lives(before: list[str]) -> None:
+    result = run_isolated(documents(*before, *[EXIT] * 6, "b"), Fragile(), ())
+    assert result.column("length").to_pylist() == [len(text) for text in before] + [None] * 6 + [1]
+    assert result.column("quarantine_reason").to_pylist() == [None for _ in before] + ["crashed"] * 6 + [None]
 
 
 def test_a_stage_that_dies_while_it_is_built() -> None:
@@ -51,29 +84,3 @@ def test_a_stage_that_dies_while_it_is_built() -> None:
 def test_an_exception_is_no_crash() -> None:
     with pytest.raises(StrideformerError, match="ValueError: raised over a document"):
         run_isolated(documents("a", RAISE), Fragile(), ())
-
-
-class DeadlyRead(Read):
-    """A parser that one file kills."""
-
-    def __call__(self, pieces: pa.Table) -> pa.Table:
-        if any("deadly" in source for source in pieces.column("source").to_pylist()):
-            Unbuildable()
-        return super().__call__(pieces)
-
-
-def test_a_file_that_kills_its_parser_is_quarantined_and_the_others_are_read(tmp_path: Path) -> None:
-    pieces = []
-    for name in ("good", "deadly", "fine"):
-        file = tmp_path / f"{name}.parquet"
-        pq.write_table(pa.table({"id": [name + "1", name + "2"], "text": ["one", "two"], "page": [1, 2]}), file)
-        pieces.append(Piece(0, str(file), "parquet", "none", 0, 2, None, None, file.stat().st_size, ""))
-    kept = pa.schema([("page", pa.int64())])
-    read = (InputColumns(id="id", keep=("page",)), {"page": "page"}, kept, {})
-    table = to_table(pieces)
-    result = read_isolated(table, DeadlyRead(*read), read, timeout=60)
-    assert result.schema == Read(*read)(table.slice(0, 1)).schema
-    assert result.column("_shard_rows").to_pylist() == [6] * 6
-    assert result.column("quarantine_reason").to_pylist() == [None, None, "crashed", "crashed", None, None]
-    assert result.column("page").to_pylist() == [1, 2, None, None, 1, 2]
-    assert result.column("doc_id").to_pylist()[2:4] == [f"{tmp_path}/deadly.parquet#0", f"{tmp_path}/deadly.parquet#1"]
