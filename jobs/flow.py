@@ -45,7 +45,8 @@ def planned_pieces(plan: pa.Table, shards: Sequence[int]) -> Dataset:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Retries can be bounded in no other way: Ray 2.60 has no named parameters for them, and its own are endless.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-    return ray.data.from_arrow(list(shard_blocks(plan, shards)))
+    # not from_arrow, which runs a task for each block to look at it, before anything else of the job starts
+    return ray.data.from_blocks(list(shard_blocks(plan, shards)))
 
 
 def chunked_documents(

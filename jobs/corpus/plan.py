@@ -28,7 +28,7 @@ from strideformer.errors import StrideformerError
 SHARD_BYTES = 32 << 20
 SHARD_ROWS = 4096
 THREADS = 16  # planning waits on the storage, not on the processor
-_FILES_AT_ONCE = 256
+_FILES_AT_ONCE = 1024
 _MOST_LOOKED_AT = 257
 FILES_WITHOUT_DOCUMENTS = b"files_without_documents"  # of the plan's metadata: empty files are no fault, but told
 
@@ -156,11 +156,18 @@ def _inspect_all(
     files: Sequence[InputFile], columns: InputColumns, options: Mapping[str, str], limit: int | None
 ) -> Iterator[tuple[InputFile, Inspected | FileRefusedError]]:
     """In the order of the files, some ahead of what is asked for."""
+
+    def judge(group: Sequence[InputFile]) -> list[Inspected | FileRefusedError]:
+        return [_judge(file, columns, options, limit) for file in group]
+
     with ThreadPoolExecutor(THREADS) as pool:
         at_once = _FILES_AT_ONCE if limit is None else THREADS
+        # a thread takes several of many: handing over a small file takes as long as looking at it
+        several = max(1, min(at_once, len(files)) // (4 * THREADS))
         for start in range(0, len(files), at_once):
-            some = files[start : start + at_once]
-            yield from zip(some, pool.map(lambda file: _judge(file, columns, options, limit), some), strict=True)
+            groups = [files[i : i + several] for i in range(start, min(start + at_once, len(files)), several)]
+            for group, found in zip(groups, pool.map(judge, groups), strict=True):
+                yield from zip(group, found, strict=True)
 
 
 def _judge(
