@@ -42,6 +42,7 @@ def make_plan(
     shard_bytes: int = SHARD_BYTES,
     min_shards: int = 1,
     small_first: bool = False,
+    most_shards: int | None = None,
     limit: int | None = None,
     on_bad_file: OnBadFile = "quarantine",
 ) -> pa.Table:
@@ -58,6 +59,7 @@ def make_plan(
         min_shards: Make shards smaller to have at least so many (several for each encoder, so that none waits
             long for the last), as far as that leaves them 1/512 of full size.
         small_first: Make the first shard a fraction of the others, so that its labels are there soon.
+        most_shards: Make shards larger where there would be more, as far as they fit in memory.
         limit: Only the first documents.
         on_bad_file: Whether a file that cannot be used is one document of the plan, on its way to the quarantine,
             or fails the plan.
@@ -97,7 +99,7 @@ def make_plan(
                 break
     if fault is not None and not usable:
         raise fault
-    plan = to_table(pack(runs, shard_rows, shard_bytes, min_shards, small_first))
+    plan = to_table(pack(runs, shard_rows, shard_bytes, min_shards, small_first, most_shards))
     return plan.replace_schema_metadata({FILES_WITHOUT_DOCUMENTS: str(empty).encode()})
 
 

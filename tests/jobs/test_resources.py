@@ -29,7 +29,17 @@ def test_aggregators_take_gpus_of_their_own() -> None:
 def test_min_and_max() -> None:
     shared = share_out([{"CPU": 8}], "2:5")
     assert (shared.min_encoders, shared.max_encoders) == (2, 5)
-    assert shared.min_shards == 20
+    assert shared.min_shards == 80
+
+
+def test_one_encoder_needs_fewer_shards_than_several_each() -> None:
+    assert [share_out([{"CPU": 8}], encoders).min_shards for encoders in ("1", "2")] == [4, 32]
+
+
+def test_shards_of_a_gpu_hold_more_than_those_of_a_cpu() -> None:
+    gpu, cpu = share_out([{"CPU": 8, "GPU": 1}]), share_out([{"CPU": 8}])
+    assert gpu.shard_bytes > cpu.shard_bytes
+    assert gpu.shard_rows > cpu.shard_rows
 
 
 def test_the_cpu_may_be_insisted_on() -> None:
