@@ -1,9 +1,10 @@
 """``python -m tests.benchmarks.scale``: the pipeline around a stand-in encoder of settable cost, at growing sizes.
 
-Three tables. *Size*: documents/s and tokens/s through read, tokenise, stand-in, commit; the driver's memory, the object
+Four tables. *Size*: documents/s and tokens/s through read, tokenise, stand-in, commit; the driver's memory, the object
 store and what was spilled; seconds to plan, to resume a job that is 99 % done and one that is finished. *Encoders*: 1
-to 8 actors that sleep instead of computing. *Skew*: one document in a thousand of the greatest length. What is
-measured of a run, and how, is in `tests.benchmarks.scale_run`.
+to 8 actors that sleep instead of computing. *Skew*: one document in a thousand of the greatest length. *Shards*: as
+many as the driver can schedule, of a few documents each. What is measured of a run, and how, is in
+`tests.benchmarks.scale_run`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ SHORT_CHARACTERS, SHARD_ROWS, SECONDS_A_SHARD = 400, 200, 0.5
 TOKENS_A_SHORT_DOCUMENT = 95
 SECONDS_PER_TOKEN = SECONDS_A_SHARD / (SHARD_ROWS * TOKENS_A_SHORT_DOCUMENT)
 SHARDS_AN_ENCODER = 40
-# Of 512 tokens at 4 characters, more than 128 overlapping chunks can read.
+ROWS_OF_TINY_SHARD = 10
+# More than 128 chunks of 384 tokens, 128 of them shared, can read.
 LONGEST_CHARACTERS = 140_000
 
 
@@ -51,7 +53,7 @@ def write_corpus(folder: Path, lengths: np.ndarray) -> None:
 
 def run(**options: Any) -> dict[str, Any]:
     """`scale_run.one_run` in a process of its own; its last line is the answer."""
-    options = {"seconds_per_token": 0.0, "encoders": 2, "cpus": 4} | options
+    options = {"seconds_per_token": 0.0, "encoders": 2, "cpus": 4, "gpus": 0} | options
     command = [sys.executable, "-m", "tests.benchmarks.scale_run", json.dumps(options)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
@@ -95,7 +97,8 @@ def sizes(folder: Path, counts: list[int]) -> list[dict[str, Any]]:
 def encoders(folder: Path, numbers: list[int]) -> list[dict[str, Any]]:
     """Actors that sleep half a second a shard, as many shards for each: how much of their time they sleep.
 
-    The time of an actor is that from its first shard to the end of the job's last.
+    They reserve GPUs that Ray was told of and that are not there, so that the cluster is shared out as one with GPUs
+    is. The time of an actor is that from its first shard to the end of the job's last.
     """
     rows = []
     print(f"\n{'encoders':>10}{'shards':>8}{'efficiency':>12}{'least busy':>12}")
@@ -106,6 +109,7 @@ def encoders(folder: Path, numbers: list[int]) -> list[dict[str, Any]]:
             corpus=str(corpus),
             output=str(output),
             encoders=number,
+            gpus=number,
             shard_rows=SHARD_ROWS,
             seconds_per_token=SECONDS_PER_TOKEN,
         )
@@ -122,7 +126,7 @@ def skew(folder: Path) -> dict[str, Any]:
     lengths = np.full(48_000, SHORT_CHARACTERS)
     lengths[::1000] = LONGEST_CHARACTERS
     write_corpus(corpus, lengths)
-    row = run(corpus=str(corpus), output=str(output), encoders=4, seconds_per_token=SECONDS_PER_TOKEN)
+    row = run(corpus=str(corpus), output=str(output), encoders=4, gpus=4, seconds_per_token=SECONDS_PER_TOKEN)
     idle = 1 - min(row["busy"])
     everyone = 1 - float(np.mean(row["busy"]))
     print(
@@ -132,11 +136,29 @@ def skew(folder: Path) -> dict[str, Any]:
     return row | {"idle": idle}
 
 
+def shards(folder: Path, number: int) -> dict[str, Any]:
+    """Shards that hold next to nothing, so that what they cost the driver is what they cost."""
+    corpus, output = folder / "corpus-shards", folder / "output-shards"
+    write_corpus(corpus, np.full(number * ROWS_OF_TINY_SHARD, SHORT_CHARACTERS))
+    row = run(corpus=str(corpus), output=str(output), shard_rows=ROWS_OF_TINY_SHARD, gpus=2)
+    row["shards_per_second"] = row["rate"] / ROWS_OF_TINY_SHARD
+    row["bytes_per_shard"] = (row["mib_at_last"] - row["mib_at_first"]) * 2**20 / row["shards"]
+    row["resume_finished_seconds"] = run(corpus=str(corpus), output=str(output), resume=True)["seconds"]
+    row["driver_ms_per_shard"] = 1000 * row["driver_busy_seconds"] / row["shards"]
+    print(
+        f"\nshards: {row['shards']:,} of {ROWS_OF_TINY_SHARD} documents, {row['shards_per_second']:.1f} a second; each "
+        f"takes {row['driver_ms_per_shard']:.1f} ms of the driver's processor and {row['bytes_per_shard']:,.0f} bytes "
+        f"of its memory; a resume of all of them, finished, takes {row['resume_finished_seconds']:.1f} s"
+    )
+    return row
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--encoders", type=int, nargs="*", default=[1, 2, 4, 8])
     parser.add_argument("--no-skew", action="store_true", help="leave out the third table")
+    parser.add_argument("--shards", type=int, default=2_000, help="shards of the fourth table; 0 leaves it out")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "RAY_AUTH_MODE": "disabled"}
@@ -147,6 +169,7 @@ def main() -> None:
             "sizes": sizes(folder, arguments.documents) if arguments.documents else [],
             "encoders": encoders(folder, arguments.encoders) if arguments.encoders else [],
             "skew": {} if arguments.no_skew else skew(folder),
+            "shards": shards(folder, arguments.shards) if arguments.shards else {},
         }
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

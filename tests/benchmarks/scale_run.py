@@ -119,13 +119,15 @@ def watch_progress(found: dict[str, Any]) -> None:
         return table
 
     def timed_receipts(dataset: Any) -> Iterator[Any]:
+        busy = 0.0
         for receipt in receipts(dataset):
             found["last"] = time.perf_counter()
             if "first" not in found:
                 found["first"], found["mib_at_first"] = found["last"], own_memory()
-                found["documents_of_first"] = receipt.documents
+                found["documents_of_first"], busy = receipt.documents, time.process_time()
             yield receipt
         found["mib_at_last"] = own_memory()
+        found["driver_busy_seconds"] = time.process_time() - busy
 
     jobs.sharded_job.ShardedJob.start_or_resume = timed_plan  # type: ignore[method-assign]
     jobs.sharded_job.receipts_of = timed_receipts
@@ -136,7 +138,8 @@ def one_run(options: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``seconds`` of the whole call with Ray already running; ``first_label_seconds`` of them up to the first
-        committed shard; ``rate``: documents/s from there to the last; memory in MiB; the totals of the job.
+        committed shard; from there to the last, ``rate`` in documents/s and ``driver_busy_seconds`` of the driver's
+        processor; memory in MiB; the totals of the job.
     """
     import ray
 
@@ -152,7 +155,7 @@ def one_run(options: dict[str, Any]) -> dict[str, Any]:
         output=options["output"],
         model=str(MODEL),
         id_column="doc_id",
-        device="cpu",
+        device="cuda" if options["gpus"] else "cpu",
         progress="none",
         profile=True,
         encoders=str(options["encoders"]),
@@ -164,6 +167,7 @@ def one_run(options: dict[str, Any]) -> dict[str, Any]:
         ray.init(
             address="local",
             num_cpus=options["cpus"],
+            num_gpus=options["gpus"],
             include_dashboard=False,
             object_store_memory=1 << 30,
             logging_level="ERROR",
