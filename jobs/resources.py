@@ -27,8 +27,11 @@ MOST_SHARDS = 50_000
 # the last; a single one only needs enough for its input to be prepared while it works.
 SHARDS_PER_ENCODER = 16
 SHARDS_OF_ONE_ENCODER = 4
+# Reading and tokenising tasks, and commits, on a CPU node at once. Ray Data looks for finished tasks ten times a
+# second, so a lone one would bound the job at ten shards a second, however small they are.
+TASKS_AT_ONCE = 2
 # What a commit reserves: it mostly waits for storage.
-COMMIT_CPUS = 0.25
+COMMIT_CPUS = 0.125
 # The least that an actor reserves: fewer CPUs than that are no share at all.
 SMALLEST_SHARE = 0.05
 
@@ -90,7 +93,7 @@ def share_out(
     minimum = automatic if low == "auto" else int(low)
     maximum = int(high) if high else minimum
     smallest = min(cpus)
-    task_cpus = 1.0 if smallest >= 2 else smallest / 2
+    reading = 1.0 if smallest >= 2 else smallest / 2
     if use_gpus:
         if minimum + aggregators > gpus:
             raise StrideformerError(
@@ -98,9 +101,9 @@ def share_out(
                 f"ask for fewer"
             )
         reserve = 1.0 if sum(cpus) >= 2 * (maximum + aggregators) + 1 else SMALLEST_SHARE
-        return Resources(minimum, maximum, 1.0, reserve, task_cpus, 1, SHARD_BYTES["gpu"], SHARD_ROWS["gpu"])
+        return Resources(minimum, maximum, 1.0, reserve, reading, 1, SHARD_BYTES["gpu"], SHARD_ROWS["gpu"])
     per_node = math.ceil((maximum + aggregators) / len(cpus))
-    spare = smallest - task_cpus - COMMIT_CPUS
+    spare = smallest - reading - TASKS_AT_ONCE * COMMIT_CPUS
     reserve = math.floor(spare / per_node * 100) / 100
     if reserve < SMALLEST_SHARE:
         room = int(spare / SMALLEST_SHARE) * len(cpus)
@@ -109,7 +112,9 @@ def share_out(
             f"ask for at most {room}, or for one a core, which is faster"
         )
     threads = max(1, int(smallest // per_node))
-    return Resources(minimum, maximum, 0.0, reserve, task_cpus, threads, SHARD_BYTES["cpu"], SHARD_ROWS["cpu"])
+    return Resources(
+        minimum, maximum, 0.0, reserve, reading / TASKS_AT_ONCE, threads, SHARD_BYTES["cpu"], SHARD_ROWS["cpu"]
+    )
 
 
 def alive_nodes() -> list[dict[str, float]]:

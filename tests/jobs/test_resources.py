@@ -14,11 +14,11 @@ def test_one_encoder_a_gpu() -> None:
 @pytest.mark.parametrize("cpus", [1, 2, 4, 16, 64])
 @pytest.mark.parametrize("encoders", ["auto", "1", "2", "4", "1:4"])
 @pytest.mark.parametrize("aggregators", [0, 1])
-def test_there_is_always_room_for_a_task_and_a_commit(cpus: int, encoders: str, aggregators: int) -> None:
+def test_there_is_always_room_for_two_tasks_and_two_commits(cpus: int, encoders: str, aggregators: int) -> None:
     shared = share_out([{"CPU": cpus}, {"CPU": cpus}], encoders, aggregators=aggregators)
     on_one_node = -(-(shared.max_encoders + aggregators) // 2)
     assert shared.encoder_cpus > 0
-    assert on_one_node * shared.encoder_cpus + shared.task_cpus + COMMIT_CPUS <= cpus + 1e-9
+    assert on_one_node * shared.encoder_cpus + 2 * (shared.task_cpus + COMMIT_CPUS) <= cpus + 1e-9
 
 
 def test_aggregators_take_gpus_of_their_own() -> None:
