@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tests.benchmarks.startup import processes, processor_seconds
+
 MODEL = Path(__file__).parents[1] / "data" / "rfc-model"
 # How the cost of the stand-in reaches the actors, which inherit the environment, and where they say when they worked.
 COST_VARIABLE = "STRIDEFORMER_BENCHMARK_SECONDS_PER_TOKEN"
@@ -105,6 +107,11 @@ def watched(found: dict[str, Any]) -> Iterator[None]:
         thread.join()
 
 
+def everyone() -> float:
+    """Processor seconds of this process and of all of Ray that it started."""
+    return sum(map(processor_seconds, processes(os.getpid())))
+
+
 def watch_progress(found: dict[str, Any]) -> None:
     """Note the time to plan, and when the first and the last shard were committed."""
     import jobs.sharded_job
@@ -119,15 +126,16 @@ def watch_progress(found: dict[str, Any]) -> None:
         return table
 
     def timed_receipts(dataset: Any) -> Iterator[Any]:
-        busy = 0.0
+        busy = of_all = 0.0
         for receipt in receipts(dataset):
             found["last"] = time.perf_counter()
             if "first" not in found:
                 found["first"], found["mib_at_first"] = found["last"], own_memory()
-                found["documents_of_first"], busy = receipt.documents, time.process_time()
+                found["documents_of_first"] = receipt.documents
+                busy, of_all = time.process_time(), everyone()
             yield receipt
         found["mib_at_last"] = own_memory()
-        found["driver_busy_seconds"] = time.process_time() - busy
+        found["driver_busy_seconds"], found["busy_seconds"] = time.process_time() - busy, everyone() - of_all
 
     jobs.sharded_job.ShardedJob.start_or_resume = timed_plan  # type: ignore[method-assign]
     jobs.sharded_job.receipts_of = timed_receipts
@@ -138,8 +146,8 @@ def one_run(options: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``seconds`` of the whole call with Ray already running; ``first_label_seconds`` of them up to the first
-        committed shard; from there to the last, ``rate`` in documents/s and ``driver_busy_seconds`` of the driver's
-        processor; memory in MiB; the totals of the job.
+        committed shard; from there to the last, ``rate`` in documents/s, and processor time: ``driver_busy_seconds`` of
+        the driver, ``busy_seconds`` of all processes; memory in MiB; the totals of the job.
     """
     import ray
 
