@@ -15,10 +15,10 @@ from jobs import preflight, store_preflight
 from jobs.cli import run_command
 from jobs.flow import (
     TASK_RETRIES,
-    WHOLE,
     chunked_documents,
     encoder_options,
     encoders,
+    over_shards,
     planned_pieces,
     start_guard,
     tasks,
@@ -70,8 +70,8 @@ def pipeline(
     pool = encoders(resources, shards)
 
     def labelling(stage: type, documents: Dataset, **actors: Any) -> Dataset:
-        return documents.map_batches(
-            guarded_actor(stage), fn_constructor_args=(guard, stage, arguments), **pool | actors, **WHOLE
+        return over_shards(
+            documents, guarded_actor(stage), fn_constructor_args=(guard, stage, arguments), **pool | actors
         )
 
     if settings.aggregators:
@@ -82,7 +82,7 @@ def pipeline(
     else:
         labelled = labelling(EncodeAndAggregate, chunks)
     commit = Commit(folder.url, folder.options, job, checked.output_schema)
-    return labelled.map_batches(commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES, **WHOLE)
+    return over_shards(labelled, commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES)
 
 
 def plan_of_store(settings: ClassifySettings, checked: CheckedStore, resources: Resources) -> pa.Table:
@@ -103,18 +103,16 @@ def store_pipeline(
     model, guard = checked.model.stored(), start_guard(settings)
     reading = (checked.store.url, checked.kept, settings.storage_option)
     read = guarded_task(guard, ReadStored, reading, read_stored_isolated)
-    vectors = planned_pieces(plan, shards).map_batches(read, **tasks(resources), **WHOLE)
+    vectors = over_shards(planned_pieces(plan, shards), read, **tasks(resources))
     arguments = (model, encoder_options(settings, checked.chunking, resources))
     pool = encoders(resources, shards)
     if settings.aggregators:
         from ray.data import ActorPoolStrategy
 
         pool |= {"compute": ActorPoolStrategy(size=settings.aggregators)}
-    labelled = vectors.map_batches(
-        guarded_actor(Aggregate), fn_constructor_args=(guard, Aggregate, arguments), **pool, **WHOLE
-    )
+    labelled = over_shards(vectors, guarded_actor(Aggregate), fn_constructor_args=(guard, Aggregate, arguments), **pool)
     commit = Commit(folder.url, folder.options, job, checked.output_schema)
-    return labelled.map_batches(commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES, **WHOLE)
+    return over_shards(labelled, commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from jobs.cli import run_command
 from jobs.embed_preflight import CheckedEncoder, check
 from jobs.embeddings import ENCODER_KEY, said_of_encoder
-from jobs.flow import TASK_RETRIES, WHOLE, chunked_documents, encoder_options, encoders, start_guard
+from jobs.flow import TASK_RETRIES, chunked_documents, encoder_options, encoders, over_shards, start_guard
 from jobs.guard.stage import guarded_actor
 from jobs.output.commit import Commit
 from jobs.output.record import OutputFolder
@@ -62,10 +62,10 @@ def pipeline(
     chunks = chunked_documents(plan, shards, settings, checked, model, resources, guard)
     arguments = (model, encoder_options(settings, checked.chunking, resources))
     pool = encoders(resources, shards)
-    vectors = chunks.map_batches(guarded_actor(Embed), fn_constructor_args=(guard, Embed, arguments), **pool, **WHOLE)
+    vectors = over_shards(chunks, guarded_actor(Embed), fn_constructor_args=(guard, Embed, arguments), **pool)
     metadata = {ENCODER_KEY: checked.encoder.hash.encode()}
     commit = Commit(folder.url, folder.options, job, checked.output_schema, metadata)
-    return vectors.map_batches(commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES, **WHOLE)
+    return over_shards(vectors, commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,14 @@ TASK_RETRIES = 2 * MOST_ATTEMPTS
 # three were used up before Ray restarted the actor elsewhere.
 ACTOR_TASK_RETRIES = 100
 
-# A stage is handed whole shards.
-WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+
+def over_shards(shards: Dataset, stage: Any, **options: Any) -> Dataset:
+    """A stage over whole shards: ``map_batches`` with these options.
+
+    Not ``map_batches`` itself, which refuses a stage with GPUs that is handed whole blocks, as ours must be; its
+    ``map_groups`` meets the same and goes this way, too. (Nor can retries be bounded through its named parameters.)
+    """
+    return shards.map_batches_internal(stage, batch_size=None, batch_format="pyarrow", zero_copy_batch=True, **options)
 
 
 def planned_pieces(plan: pa.Table, shards: Sequence[int]) -> Dataset:
@@ -43,9 +48,8 @@ def planned_pieces(plan: pa.Table, shards: Sequence[int]) -> Dataset:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # Retries can be bounded in no other way: Ray 2.60 has no named parameters for them, and its own are endless.
-    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-    return ray.data.from_arrow(list(shard_blocks(plan, shards)))
+    # not from_arrow, which runs a task for each block to look at it, before anything else of the job starts
+    return ray.data.from_blocks(list(shard_blocks(plan, shards)))
 
 
 def chunked_documents(
@@ -61,8 +65,8 @@ def chunked_documents(
     reading = (checked.columns, checked.kept, checked.kept_schema, settings.storage_option, settings.on_bad_file)
     read = guarded_task(guard, Read, reading, read_isolated)
     chunk = guarded_task(guard, Chunk, (model, checked.chunking))
-    documents = planned_pieces(plan, shards).map_batches(read, **tasks(resources), **WHOLE)
-    return documents.map_batches(chunk, **tasks(resources), **WHOLE)
+    documents = over_shards(planned_pieces(plan, shards), read, **tasks(resources))
+    return over_shards(documents, chunk, **tasks(resources))
 
 
 def start_guard(settings: ShardedSettings) -> Guard:

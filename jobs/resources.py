@@ -18,10 +18,21 @@ from strideformer.errors import StrideformerError
 CORES_PER_CPU_ENCODER = 16
 # Text of a shard. 32 MiB of English keep a GPU busy for about a second; 1 MiB is about half a minute of two CPU cores.
 SHARD_BYTES = {"gpu": 32 << 20, "cpu": 1 << 20}
-# Shards an encoder should get at least, so that none idles while another works on the last.
-SHARDS_PER_ENCODER = 4
+# Documents of a shard, which bound it where they are shorter than some 500 (GPU) or 250 characters (CPU): what a
+# shard costs the driver is the same, however little is in it.
+SHARD_ROWS = {"gpu": 65_536, "cpu": 4_096}
+# Beyond so many shards they grow with the corpus: each is a few tasks that one driver schedules, an object in a
+# listing, and a footer to read on a resume (tests/benchmarks/SCALE.md).
+MOST_SHARDS = 50_000
+# Shards an encoder should get at least where there are several, so that none idles for long while another works on
+# the last; a single one only needs enough for its input to be prepared while it works.
+SHARDS_PER_ENCODER = 16
+SHARDS_OF_ONE_ENCODER = 4
+# Reading and tokenising tasks, and commits, on a CPU node at once. Ray Data looks for finished tasks ten times a
+# second, so a lone one would bound the job at ten shards a second, however small they are.
+TASKS_AT_ONCE = 2
 # What a commit reserves: it mostly waits for storage.
-COMMIT_CPUS = 0.25
+COMMIT_CPUS = 0.125
 # The least that an actor reserves: fewer CPUs than that are no share at all.
 SMALLEST_SHARE = 0.05
 
@@ -38,6 +49,7 @@ class Resources:
         task_cpus: CPUs that each reading and tokenising task reserves.
         threads: torch threads of each encoder, which may be more than it reserves.
         shard_bytes: most bytes of text in a shard.
+        shard_rows: most documents in a shard.
     """
 
     min_encoders: int
@@ -47,10 +59,12 @@ class Resources:
     task_cpus: float
     threads: int
     shard_bytes: int
+    shard_rows: int
 
     @property
     def min_shards(self) -> int:
-        return SHARDS_PER_ENCODER * self.max_encoders
+        """Shards that a corpus is cut into if it is large enough."""
+        return SHARDS_PER_ENCODER * self.max_encoders if self.max_encoders > 1 else SHARDS_OF_ONE_ENCODER
 
 
 def share_out(
@@ -80,7 +94,7 @@ def share_out(
     minimum = automatic if low == "auto" else int(low)
     maximum = int(high) if high else minimum
     smallest = min(cpus)
-    task_cpus = 1.0 if smallest >= 2 else smallest / 2
+    reading = 1.0 if smallest >= 2 else smallest / 2
     if use_gpus:
         if minimum + aggregators > gpus:
             raise StrideformerError(
@@ -88,9 +102,9 @@ def share_out(
                 f"ask for fewer"
             )
         reserve = 1.0 if sum(cpus) >= 2 * (maximum + aggregators) + 1 else SMALLEST_SHARE
-        return Resources(minimum, maximum, 1.0, reserve, task_cpus, 1, SHARD_BYTES["gpu"])
+        return Resources(minimum, maximum, 1.0, reserve, reading, 1, SHARD_BYTES["gpu"], SHARD_ROWS["gpu"])
     per_node = math.ceil((maximum + aggregators) / len(cpus))
-    spare = smallest - task_cpus - COMMIT_CPUS
+    spare = smallest - reading - TASKS_AT_ONCE * COMMIT_CPUS
     reserve = math.floor(spare / per_node * 100) / 100
     if reserve < SMALLEST_SHARE:
         room = int(spare / SMALLEST_SHARE) * len(cpus)
@@ -99,7 +113,9 @@ def share_out(
             f"ask for at most {room}, or for one a core, which is faster"
         )
     threads = max(1, int(smallest // per_node))
-    return Resources(minimum, maximum, 0.0, reserve, task_cpus, threads, SHARD_BYTES["cpu"])
+    return Resources(
+        minimum, maximum, 0.0, reserve, reading / TASKS_AT_ONCE, threads, SHARD_BYTES["cpu"], SHARD_ROWS["cpu"]
+    )
 
 
 def alive_nodes() -> list[dict[str, float]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
-from jobs.corpus.plan import SHARD_ROWS, files_without_documents, make_plan
+from jobs.corpus.plan import files_without_documents, make_plan
 from jobs.corpus.redaction import without_secrets
 from jobs.corpus.storage_errors import storage_error
 from jobs.output.lease import Lease
@@ -29,7 +29,7 @@ from jobs.output.receipt import Receipt, add_up
 from jobs.output.record import OutputFolder, check_same_job, check_usable
 from jobs.output.summary import print_summary, success
 from jobs.preflight import Checked
-from jobs.resources import Resources, alive_nodes, connect, disconnect, share_out
+from jobs.resources import MOST_SHARDS, Resources, alive_nodes, connect, disconnect, share_out
 from jobs.settings import ShardedSettings
 from strideformer.errors import StrideformerError
 
@@ -203,10 +203,11 @@ def plan_corpus(settings: ShardedSettings, checked: Checked, resources: Resource
         checked.files,
         checked.columns,
         settings.storage_option,
-        shard_rows=settings.shard_rows or SHARD_ROWS,
+        shard_rows=settings.shard_rows or resources.shard_rows,
         shard_bytes=settings.shard_bytes or resources.shard_bytes,
         min_shards=resources.min_shards,
         small_first=True,
+        most_shards=None if settings.shard_rows or settings.shard_bytes else MOST_SHARDS,
         limit=settings.limit,
         on_bad_file=settings.on_bad_file,
     )

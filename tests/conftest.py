@@ -27,6 +27,9 @@ pytest_plugins = ["tests.s3_fixtures", "tests.tiny"]
 def ray_cluster(s3_server: object) -> Iterator[None]:
     """Ray with four logical CPUs, so that there is room for two encoders beside the other stages.
 
+    It is told of two GPUs that are not there: with ``device="auto"`` a job is laid out as on a cluster with GPUs, and
+    its encoders, which find none, compute on the CPU.
+
     It starts after the S3 server, whose credentials workers take from the environment that they inherit.
     """
     import ray
@@ -35,6 +38,7 @@ def ray_cluster(s3_server: object) -> Iterator[None]:
 
     start_on_loopback(
         num_cpus=4,
+        num_gpus=2,
         object_store_memory=256 << 20,
         logging_level="ERROR",
         runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])}},

@@ -75,15 +75,24 @@ def runs_of(file: InputFile, cuts: CutPoints, shard_rows: int, shard_bytes: int)
 
 
 def pack(
-    runs: Sequence[Run], shard_rows: int, shard_bytes: int, min_shards: int, small_first: bool = False
+    runs: Sequence[Run],
+    shard_rows: int,
+    shard_bytes: int,
+    min_shards: int,
+    small_first: bool = False,
+    most_shards: int | None = None,
 ) -> list[Piece]:
     """Pieces of all shards, in the order of the runs.
 
     Shards are of about equal weight: what is left is divided by the number of shards that are left, so that
     there is no small rest at the end. With ``small_first`` a small one comes before them where there are several.
+    Where there would be more than ``most_shards`` they are larger, up to what still fits in memory.
     """
     total = sum(run.weight for run in runs)
-    wanted = max(math.ceil(total), min(min_shards, math.ceil(total / _SMALLEST_SHARE)), 1)
+    whole = 1.0
+    if most_shards is not None:
+        whole = max(1.0, min(total / most_shards, _LARGEST_PART / shard_bytes))
+    wanted = max(math.ceil(total / whole), min(min_shards, math.ceil(total / _SMALLEST_SHARE)), 1)
     target = even = total / wanted
     parts = [part for run in runs for part in _divide(run, even)]
     if small_first and wanted > 1:
@@ -98,7 +107,7 @@ def pack(
         full = filled + part.weight > max(target, part.least_target) * (1 + _ROUNDING)
         if previous is not None and (full or (files == _FILES_IN_SHARD and not same_file)):
             shard, filled, files, same_file = shard + 1, 0.0, 0, False
-            target = min(left / max(wanted - shard, 1), _FULLER * even, 1.0)
+            target = min(left / max(wanted - shard, 1), _FULLER * even, whole)
         filled += part.weight
         left -= part.weight
         if same_file and part.refusal is None and previous is not None and previous.reason is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -53,7 +53,8 @@ class Piece:
 
 
 def to_table(pieces: Sequence[Piece]) -> pa.Table:
-    return pa.Table.from_pylist([asdict(piece) for piece in pieces], schema=PLAN_SCHEMA)
+    columns = [pa.array([getattr(piece, field.name) for piece in pieces], field.type) for field in PLAN_SCHEMA]
+    return pa.table(columns, schema=PLAN_SCHEMA)
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Piece]:

@@ -28,7 +28,7 @@ from strideformer.errors import StrideformerError
 SHARD_BYTES = 32 << 20
 SHARD_ROWS = 4096
 THREADS = 16  # planning waits on the storage, not on the processor
-_FILES_AT_ONCE = 256
+_FILES_AT_ONCE = 1024
 _MOST_LOOKED_AT = 257
 FILES_WITHOUT_DOCUMENTS = b"files_without_documents"  # of the plan's metadata: empty files are no fault, but told
 
@@ -42,6 +42,7 @@ def make_plan(
     shard_bytes: int = SHARD_BYTES,
     min_shards: int = 1,
     small_first: bool = False,
+    most_shards: int | None = None,
     limit: int | None = None,
     on_bad_file: OnBadFile = "quarantine",
 ) -> pa.Table:
@@ -58,6 +59,7 @@ def make_plan(
         min_shards: Make shards smaller to have at least so many (several for each encoder, so that none waits
             long for the last), as far as that leaves them 1/512 of full size.
         small_first: Make the first shard a fraction of the others, so that its labels are there soon.
+        most_shards: Make shards larger where there would be more, as far as they fit in memory.
         limit: Only the first documents.
         on_bad_file: Whether a file that cannot be used is one document of the plan, on its way to the quarantine,
             or fails the plan.
@@ -97,7 +99,7 @@ def make_plan(
                 break
     if fault is not None and not usable:
         raise fault
-    plan = to_table(pack(runs, shard_rows, shard_bytes, min_shards, small_first))
+    plan = to_table(pack(runs, shard_rows, shard_bytes, min_shards, small_first, most_shards))
     return plan.replace_schema_metadata({FILES_WITHOUT_DOCUMENTS: str(empty).encode()})
 
 
@@ -156,11 +158,18 @@ def _inspect_all(
     files: Sequence[InputFile], columns: InputColumns, options: Mapping[str, str], limit: int | None
 ) -> Iterator[tuple[InputFile, Inspected | FileRefusedError]]:
     """In the order of the files, some ahead of what is asked for."""
+
+    def judge(group: Sequence[InputFile]) -> list[Inspected | FileRefusedError]:
+        return [_judge(file, columns, options, limit) for file in group]
+
     with ThreadPoolExecutor(THREADS) as pool:
         at_once = _FILES_AT_ONCE if limit is None else THREADS
+        # a thread takes several of many: handing over a small file takes as long as looking at it
+        several = max(1, min(at_once, len(files)) // (4 * THREADS))
         for start in range(0, len(files), at_once):
-            some = files[start : start + at_once]
-            yield from zip(some, pool.map(lambda file: _judge(file, columns, options, limit), some), strict=True)
+            groups = [files[i : i + several] for i in range(start, min(start + at_once, len(files)), several)]
+            for group, found in zip(groups, pool.map(judge, groups), strict=True):
+                yield from zip(group, found, strict=True)
 
 
 def _judge(

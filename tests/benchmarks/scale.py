@@ -1,9 +1,10 @@
 """``python -m tests.benchmarks.scale``: the pipeline around a stand-in encoder of settable cost, at growing sizes.
 
-Three tables. *Size*: documents/s and tokens/s through read, tokenise, stand-in, commit; the driver's memory, the object
+Four tables. *Size*: documents/s and tokens/s through read, tokenise, stand-in, commit; the driver's memory, the object
 store and what was spilled; seconds to plan, to resume a job that is 99 % done and one that is finished. *Encoders*: 1
-to 8 actors that sleep instead of computing. *Skew*: one document in a thousand of the greatest length. Every run is a
-process of its own, so that one's memory is not another's.
+to 8 actors that sleep instead of computing. *Skew*: one document in a thousand of the greatest length. *Shards*: as
+many as the driver can schedule, of a few documents each. What is measured of a run, and how, is in
+`tests.benchmarks.scale_run`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +24,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 SAMPLE = Path(__file__).parents[1] / "data" / "rfc-sample" / "rfcs.parquet"
-MODEL = Path(__file__).parents[1] / "data" / "rfc-model"
 ROWS_A_FILE = 100_000
-# How the cost of the stand-in reaches the actors, which inherit the environment.
-SLEEP_VARIABLE = "STRIDEFORMER_BENCHMARK_SECONDS_PER_CHUNK"
+# A shard of this many short documents keeps a sleeping encoder for about half a second, which is what 32 MiB of text,
+# a full shard, keep a GPU for.
+SHORT_CHARACTERS, SHARD_ROWS, SECONDS_A_SHARD = 400, 200, 0.5
+TOKENS_A_SHORT_DOCUMENT = 95
+SECONDS_PER_TOKEN = SECONDS_A_SHARD / (SHARD_ROWS * TOKENS_A_SHORT_DOCUMENT)
+SHARDS_AN_ENCODER = 40
+ROWS_OF_TINY_SHARD = 10
+# More than 128 chunks of 384 tokens, 128 of them shared, can read.
+LONGEST_CHARACTERS = 140_000
+
+
+# Title: name of the figure, digits after the point. Times are in seconds, memory in MiB, where nothing else is said.
+COLUMNS_OF_SIZES = {
+    "documents": ("documents", 0),
+    "shards": ("shards", 0),
+    "plan": ("plan_seconds", 1),
+    "first label": ("first_label_seconds", 1),
+    "whole run": ("seconds", 1),
+    "doc/s": ("documents_per_second", 0),
+    "after first": ("rate", 0),
+    "µs/doc": ("processor_microseconds", 0),
+    "tokens/s": ("tokens_per_second", 0),
+    "driver": ("driver_mib", 0),
+    "B/doc": ("bytes_per_document", 0),
+    "store": ("store_mib", 0),
+    "spilled": ("spilled_mib", 0),
+    "99 % done": ("resume_99_seconds", 1),
+    "finished": ("resume_finished_seconds", 1),
+}
 
 
 def write_corpus(folder: Path, lengths: np.ndarray) -> None:
@@ -49,128 +71,10 @@ def write_corpus(folder: Path, lengths: np.ndarray) -> None:
         pq.write_table(table, folder / f"{number:04d}.parquet", row_group_size=5_000)
 
 
-class StandIn:
-    """Takes what EncodeAndAggregate takes and gives what it gives, after sleeping for each chunk."""
-
-    def __init__(self, model: Any, options: object) -> None:
-        config = json.loads((model.fetch() / "config.json").read_text(encoding="utf-8"))
-        self.labels = [config["id2label"][key] for key in sorted(config["id2label"], key=int)]
-        self.seconds = float(os.environ.get(SLEEP_VARIABLE, "0"))
-        self.ended: float | None = None
-
-    def __call__(self, documents: pa.Table) -> pa.Table:
-        from jobs.measures import add_measures
-        from jobs.stages.columns import read_views, with_columns
-        from jobs.stages.encode import INTERNAL
-
-        started = time.perf_counter()
-        views = read_views(documents)
-        time.sleep(self.seconds * views.num_chunks)
-        rows = documents.num_rows
-        scores = np.zeros((len(self.labels), rows), np.float32)
-        scores[0] = 1
-        fields = [pa.field(name, pa.float32()) for name in self.labels]
-        documents = documents.drop_columns([name for name in INTERNAL if name in documents.column_names])
-        documents = with_columns(
-            documents,
-            {
-                "label": pa.array([self.labels[0]] * rows),
-                "score": pa.array(np.ones(rows, np.float32)),
-                "scores": pa.StructArray.from_arrays([pa.array(row) for row in scores], fields=fields),
-            },
-        )
-        wait = started - (self.ended or started)
-        self.ended = time.perf_counter()
-        return add_measures(documents, wait=wait, encode=self.ended - started, forward=self.ended - started)
-
-
-@contextmanager
-def watched_store(found: dict[str, float]) -> Iterator[None]:
-    """The most that Ray's object store held, and what it spilled, in MiB."""
-    import ray
-    from ray._private.internal_api import get_memory_info_reply, get_state_from_address
-
-    state = get_state_from_address(ray.get_runtime_context().gcs_address)
-    stop = threading.Event()
-    found |= {"store_mib": 0.0, "spilled_mib": 0.0}
-
-    def look() -> None:
-        while not stop.wait(0.5):
-            stats = get_memory_info_reply(state).store_stats
-            found["store_mib"] = max(found["store_mib"], stats.object_store_bytes_used / 2**20)
-            found["spilled_mib"] = stats.spilled_bytes_total / 2**20
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def one_run(options: dict[str, Any]) -> dict[str, Any]:
-    """One call of the classify job with the stand-in, in this process."""
-    os.environ[SLEEP_VARIABLE] = str(options["seconds_per_chunk"])
-    import ray
-
-    import jobs.classify
-    import jobs.sharded_job
-    from jobs.settings import ClassifySettings
-
-    jobs.classify.EncodeAndAggregate = StandIn  # type: ignore[misc, assignment]
-    found: dict[str, Any] = {}
-    plan = jobs.sharded_job.ShardedJob.start_or_resume
-
-    def timed_plan(*arguments: Any) -> pa.Table:
-        started = time.perf_counter()
-        table = plan(*arguments)
-        found["plan_seconds"] = time.perf_counter() - started
-        found["shards"] = len(table.column("shard").unique())
-        return table
-
-    jobs.sharded_job.ShardedJob.start_or_resume = timed_plan  # type: ignore[method-assign]
-    ray.init(
-        address="local",
-        num_cpus=options["cpus"],
-        include_dashboard=False,
-        object_store_memory=1 << 30,
-        logging_level="ERROR",
-        runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])}},
-    )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    settings = ClassifySettings(
-        inputs=[options["corpus"]],
-        output=options["output"],
-        model=str(MODEL),
-        id_column="doc_id",
-        device="cpu",
-        progress="none",
-        profile=True,
-        encoders=str(options["encoders"]),
-        shard_rows=options.get("shard_rows"),
-        resume=options.get("resume", False),
-    )
-    started = time.perf_counter()
-    with watched_store(found):
-        totals = jobs.classify.run(settings)
-    found["seconds"] = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ray.shutdown()
-    return found | {
-        "documents": totals["documents"],
-        "tokens": totals["tokens"],
-        "chunks": totals["chunks"],
-        "driver_mib": after / 1024,
-        "driver_grew_mib": (after - before) / 1024,
-        "profile": totals.get("profile"),
-    }
-
-
 def run(**options: Any) -> dict[str, Any]:
-    """`one_run` in a process of its own; its last line is the answer."""
-    options = {"seconds_per_chunk": 0.0, "encoders": 2, "cpus": 4} | options
-    command = [sys.executable, "-m", "tests.benchmarks.scale", "--one", json.dumps(options)]
+    """`scale_run.one_run` in a process of its own; its last line is the answer."""
+    options = {"seconds_per_token": 0.0, "encoders": 2, "cpus": 4, "gpus": 0} | options
+    command = [sys.executable, "-m", "tests.benchmarks.scale_run", json.dumps(options)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         raise RuntimeError(finished.stderr[-3000:])
@@ -179,12 +83,13 @@ def run(**options: Any) -> dict[str, Any]:
 
 
 def sizes(folder: Path, counts: list[int]) -> list[dict[str, Any]]:
-    """Documents of about 400 characters, two thirds of a page of a letter, so that their number is what costs."""
+    """Documents of about 400 characters, two thirds of a page of a letter, so that their number is what costs.
+
+    The µs/doc are processor time of all processes from the first committed shard to the last, which says more than the
+    clock where others use the machine.
+    """
     rows = []
-    print(
-        f"{'documents':>10}{'shards':>8}{'plan s':>8}{'run s':>8}{'doc/s':>8}{'tokens/s':>11}{'driver':>9}{'B/doc':>7}"
-        f"{'store':>8}{'spilled':>9}{'99 % done':>11}{'finished':>10}"
-    )
+    print("".join(f"{title:>12}" for title in COLUMNS_OF_SIZES))
     for count in counts:
         corpus, output = folder / f"corpus-{count}", folder / f"output-{count}"
         write_corpus(corpus, np.random.default_rng(1).integers(200, 600, count))
@@ -195,14 +100,11 @@ def sizes(folder: Path, counts: list[int]) -> list[dict[str, Any]]:
             part.unlink()
         row["resume_99_seconds"] = run(corpus=str(corpus), output=str(output), resume=True)["seconds"]
         row["resume_finished_seconds"] = run(corpus=str(corpus), output=str(output), resume=True)["seconds"]
-        per_document = row["driver_grew_mib"] * 2**20 / count
-        print(
-            f"{count:10,}{row['shards']:8}{row['plan_seconds']:8.1f}{row['seconds']:8.1f}"
-            f"{count / row['seconds']:8.0f}{row['tokens'] / row['seconds']:11,.0f}{row['driver_mib']:5.0f} MiB"
-            f"{per_document:7.0f}{row['store_mib']:4.0f} MiB{row['spilled_mib']:5.0f} MiB"
-            f"{row['resume_99_seconds']:9.1f} s{row['resume_finished_seconds']:8.1f} s",
-            flush=True,
-        )
+        row["processor_microseconds"] = 1e6 * row["busy_seconds"] / (count - row["documents_of_first"])
+        row["bytes_per_document"] = (row["mib_at_last"] - row["mib_at_first"]) * 2**20 / count
+        row["tokens_per_second"] = row["tokens"] / row["seconds"]
+        row["documents_per_second"] = count / row["seconds"]
+        print("".join(f"{row[name]:12,.{digits}f}" for name, digits in COLUMNS_OF_SIZES.values()), flush=True)
         rows.append(row)
         shutil.rmtree(corpus)
         shutil.rmtree(output)
@@ -210,26 +112,27 @@ def sizes(folder: Path, counts: list[int]) -> list[dict[str, Any]]:
 
 
 def encoders(folder: Path, numbers: list[int]) -> list[dict[str, Any]]:
-    """Actors that sleep half a second a shard: how much of their time they sleep, from first shard to last."""
-    corpus = folder / "corpus-encoders"
-    write_corpus(corpus, np.full(16_000, 400))
+    """Actors that sleep half a second a shard, as many shards for each: how much of their time they sleep.
+
+    They reserve GPUs that Ray was told of and that are not there, so that the cluster is shared out as one with GPUs
+    is. The time of an actor is that from its first shard to the end of the job's last.
+    """
     rows = []
-    print(f"\n{'encoders':>10}{'shards':>8}{'busy s':>9}{'wait s':>9}{'efficiency':>12}")
+    print(f"\n{'encoders':>10}{'shards':>8}{'efficiency':>12}{'least busy':>12}")
     for number in numbers:
-        output = folder / f"output-encoders-{number}"
-        # 200 documents of one chunk each take half a second.
+        corpus, output = folder / f"corpus-encoders-{number}", folder / f"output-encoders-{number}"
+        write_corpus(corpus, np.full(number * SHARDS_AN_ENCODER * SHARD_ROWS, SHORT_CHARACTERS))
         row = run(
             corpus=str(corpus),
             output=str(output),
             encoders=number,
-            cpus=16,
-            shard_rows=200,
-            seconds_per_chunk=0.0025,
+            gpus=number,
+            shard_rows=SHARD_ROWS,
+            seconds_per_token=SECONDS_PER_TOKEN,
         )
-        row |= {"encoders": number, "efficiency": row["profile"]["device_share"]}
-        seconds = row["profile"]["seconds"]
-        wait, busy = seconds["wait_for_input"], seconds["forward"]
-        print(f"{number:10}{row['shards']:8}{busy:9.1f}{wait:9.1f}{100 * row['efficiency']:10.1f} %", flush=True)
+        row |= {"encoders": number, "efficiency": float(np.mean(row["busy"]))}
+        least = min(row["busy"])
+        print(f"{number:10}{row['shards']:8}{100 * row['efficiency']:10.1f} %{100 * least:10.1f} %", flush=True)
         rows.append(row)
     return rows
 
@@ -237,35 +140,53 @@ def encoders(folder: Path, numbers: list[int]) -> list[dict[str, Any]]:
 def skew(folder: Path) -> dict[str, Any]:
     """One document in a thousand has the greatest length that is read, 128 chunks; the others have one chunk."""
     corpus, output = folder / "corpus-skew", folder / "output-skew"
-    lengths = np.full(16_000, 400)
-    lengths[::1000] = 140_000
+    lengths = np.full(48_000, SHORT_CHARACTERS)
+    lengths[::1000] = LONGEST_CHARACTERS
     write_corpus(corpus, lengths)
-    row = run(corpus=str(corpus), output=str(output), encoders=4, cpus=16, seconds_per_chunk=0.004)
-    idle = 1 - row["profile"]["device_share"]
+    row = run(corpus=str(corpus), output=str(output), encoders=4, gpus=4, seconds_per_token=SECONDS_PER_TOKEN)
+    idle = 1 - min(row["busy"])
+    everyone = 1 - float(np.mean(row["busy"]))
     print(
-        f"\nskew: {row['chunks']:,} chunks in {row['shards']} shards on 4 encoders, idle {100 * idle:.1f} % of the time"
+        f"\nskew: {row['chunks']:,} chunks in {row['shards']} shards on 4 encoders, idle for {100 * everyone:.1f} % of "
+        f"their time, the idlest for {100 * idle:.1f} %"
     )
     return row | {"idle": idle}
+
+
+def shards(folder: Path, number: int) -> dict[str, Any]:
+    """Shards that hold next to nothing, so that what they cost the driver is what they cost."""
+    corpus, output = folder / "corpus-shards", folder / "output-shards"
+    write_corpus(corpus, np.full(number * ROWS_OF_TINY_SHARD, SHORT_CHARACTERS))
+    row = run(corpus=str(corpus), output=str(output), shard_rows=ROWS_OF_TINY_SHARD, gpus=2)
+    row["shards_per_second"] = row["rate"] / ROWS_OF_TINY_SHARD
+    row["bytes_per_shard"] = (row["mib_at_last"] - row["mib_at_first"]) * 2**20 / row["shards"]
+    row["resume_finished_seconds"] = run(corpus=str(corpus), output=str(output), resume=True)["seconds"]
+    row["driver_ms_per_shard"] = 1000 * row["driver_busy_seconds"] / row["shards"]
+    print(
+        f"\nshards: {row['shards']:,} of {ROWS_OF_TINY_SHARD} documents, {row['shards_per_second']:.1f} a second; each "
+        f"takes {row['driver_ms_per_shard']:.1f} ms of the driver's processor and {row['bytes_per_shard']:,.0f} bytes "
+        f"of its memory; a resume of all of them, finished, takes {row['resume_finished_seconds']:.1f} s"
+    )
+    return row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--encoders", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument("--no-skew", action="store_true", help="leave out the third table")
+    parser.add_argument("--shards", type=int, default=2_000, help="shards of the fourth table; 0 leaves it out")
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(one_run(json.loads(arguments.one))))
-        return
     os.environ |= {"HF_HUB_OFFLINE": "1", "RAY_AUTH_MODE": "disabled"}
     with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
         folder = Path(temporary)
         os.environ["HOME"] = temporary
         found = {
-            "sizes": sizes(folder, arguments.documents),
+            "sizes": sizes(folder, arguments.documents) if arguments.documents else [],
             "encoders": encoders(folder, arguments.encoders) if arguments.encoders else [],
-            "skew": skew(folder),
+            "skew": {} if arguments.no_skew else skew(folder),
+            "shards": shards(folder, arguments.shards) if arguments.shards else {},
         }
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

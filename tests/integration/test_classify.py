@@ -54,6 +54,7 @@ def test_labels_are_those_of_the_pipeline(tmp_path: Path, tiny_checkpoint: Path)
             keep_columns=["topic", "text"],
             shard_rows=7,
             encoders="2",
+            device="auto",  # and so a GPU each, as far as Ray knows
         )
     )
     rows = labelled(tmp_path / "out")

@@ -14,11 +14,11 @@ def test_one_encoder_a_gpu() -> None:
 @pytest.mark.parametrize("cpus", [1, 2, 4, 16, 64])
 @pytest.mark.parametrize("encoders", ["auto", "1", "2", "4", "1:4"])
 @pytest.mark.parametrize("aggregators", [0, 1])
-def test_there_is_always_room_for_a_task_and_a_commit(cpus: int, encoders: str, aggregators: int) -> None:
+def test_there_is_always_room_for_two_tasks_and_two_commits(cpus: int, encoders: str, aggregators: int) -> None:
     shared = share_out([{"CPU": cpus}, {"CPU": cpus}], encoders, aggregators=aggregators)
     on_one_node = -(-(shared.max_encoders + aggregators) // 2)
     assert shared.encoder_cpus > 0
-    assert on_one_node * shared.encoder_cpus + shared.task_cpus + COMMIT_CPUS <= cpus + 1e-9
+    assert on_one_node * shared.encoder_cpus + 2 * (shared.task_cpus + COMMIT_CPUS) <= cpus + 1e-9
 
 
 def test_aggregators_take_gpus_of_their_own() -> None:
@@ -29,7 +29,17 @@ def test_aggregators_take_gpus_of_their_own() -> None:
 def test_min_and_max() -> None:
     shared = share_out([{"CPU": 8}], "2:5")
     assert (shared.min_encoders, shared.max_encoders) == (2, 5)
-    assert shared.min_shards == 20
+    assert shared.min_shards == 80
+
+
+def test_one_encoder_needs_fewer_shards_than_several_each() -> None:
+    assert [share_out([{"CPU": 8}], encoders).min_shards for encoders in ("1", "2")] == [4, 32]
+
+
+def test_shards_of_a_gpu_hold_more_than_those_of_a_cpu() -> None:
+    gpu, cpu = share_out([{"CPU": 8, "GPU": 1}]), share_out([{"CPU": 8}])
+    assert gpu.shard_bytes > cpu.shard_bytes
+    assert gpu.shard_rows > cpu.shard_rows
 
 
 def test_the_cpu_may_be_insisted_on() -> None:

@@ -1,5 +1,6 @@
 import pytest
 
+from jobs.corpus import jsonl as parser
 from jobs.corpus.columns import InputColumns
 from tests.jobs.corpus.corpora import jsonl, read_all, reasons, write_bytes
 
@@ -77,3 +78,35 @@ def test_nested_json_columns_and_times_are_kept_as_they_are(tmp_path):
         {k: r[k] for k in ("tags", "at", "deep")} for r in rows
     ]
     assert reasons(table) == [None, None, "malformed_record"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b'{"text": "a"}',
+        b'{"text": "a", "n": 1, "x": 1.5, "b": true, "none": null}\n',
+        b'\n  \r\n{"text": "a"}\r\n{"text": ""}\n',
+        b'{"text": "2024-01-01T00:00:00Z"}\n',
+        b'{"text": "a"}\n{"text": "a", "n": 1}\n',
+        b'{"text": "a", "n": null}\n{"text": "a", "n": 1}\n',
+        b'{"n": 1}\n{"n": 1.5}\n',
+        b'{"n": 9223372036854775807}\n',
+        b'{"n": 9223372036854775808}\n',
+        b'{"n": 1e3}\n{"n": -0.5}\n',
+        b'{"a": [1], "text": "b"}\n',
+        b'{"a": {"b": [[1, 2]]}, "text": "b"}\n',
+        b'{"text": "\xc3\xa9"}\n',
+        b'{"text": "\\u00e9 \\ud800"}\n',
+        b'{"n": NaN}\n',
+        b'{"text": "a"}\n[["text", "a"]]\n',
+        b'{"text": "a"}\nno json\n',
+        b'{}\n{"text": "a"}\n{}\n',
+        b'\x0c{"text": "a"}\n{"text": "a"}',
+    ],
+)
+def test_the_columns_of_a_small_file_are_those_that_pyarrow_finds(
+    lines: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = parser.schema_of(lines, "a.jsonl")
+    monkeypatch.setattr(parser, "_SMALL_SAMPLE", 0)
+    assert quick == parser.schema_of(lines, "a.jsonl")

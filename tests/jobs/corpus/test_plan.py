@@ -123,6 +123,16 @@ def test_row_groups_that_fit_are_not_cut_and_larger_ones_are_cut_evenly():
     assert [piece.num_rows for piece in pieces] == [60, 60, 60, 75, 75, 75, 75]
 
 
+@pytest.mark.parametrize(("mebibytes", "shards", "largest"), [(50, 50, 1), (200, 100, 2), (100_000, 391, 256)])
+def test_shards_grow_with_the_corpus_as_far_as_they_fit_in_memory(mebibytes, shards, largest):
+    rows = np.arange(mebibytes + 1)  # a row group of one document of 1 MiB each
+    file = InputFile("/f.parquet", 1, "", "parquet", "none")
+    pieces = pack(list(runs_of(file, CutPoints(rows, rows << 20), 100, 1 << 20)), 100, 1 << 20, 1, most_shards=100)
+    assert len(pieces) == shards
+    assert max(piece.num_rows for piece in pieces) == largest
+    assert sum(piece.num_rows for piece in pieces) == mebibytes
+
+
 @pytest.mark.parametrize("extension", ["parquet", "jsonl.gz"])
 def test_what_is_read_from_its_begin_is_cut_into_few_parts(extension):
     gibibytes = 4
