@@ -100,13 +100,17 @@ def check(settings: ClassifySettings) -> Checked:
     chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
     chunker.template(settings.pair_column is not None)
     labels = facts.label_space
+    if settings.early_exit is not None and labels.problem_type == "regression":
+        raise StrideformerError(
+            f"--early-exit goes by how sure a label is, and the regression {settings.model} does not say: leave it out"
+        )
     model = ModelSource.of(folders, facts.tokenizer)
     return Checked(
         **vars(corpus),
         model=model,
         chunking=chunking,
         output_schema=labelled_schema(label_type(labels), scores_type(labels), corpus.kept_output),
-        fingerprint=fingerprint(settings, corpus.files, model, chunking),
+        fingerprint=fingerprint(settings, corpus.files, model, chunking) | {"early_exit": settings.early_exit},
     )
 
 

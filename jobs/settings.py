@@ -181,6 +181,22 @@ class ClassifySettings(ShardedSettings):
         "then `classify --embeddings STORE OUTPUT --model MODEL`, and the store's encoder must be the model's.",
     )
 
+    early_exit: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Confidence, such as 0.95, from which a document is not read any further: its chunks are encoded "
+        "in rounds, a few from all over it first, until its label is that sure. Default: all of it is read.",
+    )
+
+    @model_validator(mode="after")
+    def _early_exit(self) -> Self:
+        if self.early_exit is not None and self.embeddings is not None:
+            raise ValueError("early_exit spares the encoder, and --embeddings needs none: leave one of them out")
+        if self.early_exit is not None and self.aggregators:
+            raise ValueError("early_exit needs both models in one actor: leave --aggregators out")
+        return self
+
     @model_validator(mode="after")
     def _texts_or_embeddings(self) -> Self:
         if self.embeddings is None and not self.inputs:

@@ -17,6 +17,7 @@ COUNTED = (
     "quarantined",
     "tokens",
     "chunks",
+    "chunks_encoded",
     "truncated",
     "duplicates",
     "files_quarantined",
@@ -32,7 +33,9 @@ class Receipt:
         job: fingerprint of the job that wrote it.
         documents: rows that the plan gave it; always labelled + quarantined.
         labelled: rows of the part; those of a store of embeddings have vectors in place of labels.
-        tokens, chunks: read by the encoder.
+        tokens: read by the encoder, each counted once.
+        chunks: of the documents.
+        chunks_encoded: those of them that the encoder read; fewer with early exit.
         files_quarantined: files that were refused as a whole, each one of ``quarantined``.
         truncated: documents longer than max_chunks.
         label_counts: labels given, each with its number of documents.
@@ -55,6 +58,7 @@ class Receipt:
     duplicates: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     files_quarantined: int = 0
+    chunks_encoded: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)

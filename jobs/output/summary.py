@@ -27,6 +27,7 @@ def success(total: Receipt, seconds: float, shards: int, done: str = "labelled")
         "truncated": total.truncated,
         "tokens": total.tokens,
         "chunks": total.chunks,
+        "chunks_encoded": total.chunks_encoded,
         "duplicates": total.duplicates,
         "shards": shards,
         **labels,
@@ -65,6 +66,9 @@ def print_summary(total: Receipt, before: Receipt, seconds: float, output: str, 
     if total.truncated:
         table.add_row("truncated", f"{total.truncated:,}")
     table.add_row("chunks", count(total.chunks))
+    if total.chunks_encoded < total.chunks:
+        share = 100 * total.chunks_encoded / total.chunks
+        table.add_row("chunks encoded", f"{count(total.chunks_encoded)} ({share:.1f} %)")
     table.add_row("tokens", count(total.tokens))
     table.add_row("time", duration(seconds))
     if seconds > 0:
