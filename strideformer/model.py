@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput
 
@@ -281,5 +281,4 @@ class Strideformer(PreTrainedModel):
             init.zeros_(module.seen)
 
 
-AutoConfig.register(StrideformerConfig.model_type, StrideformerConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(StrideformerConfig, Strideformer, exist_ok=True)
