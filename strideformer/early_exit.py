@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from strideformer.chunking import ChunkViews
+from strideformer.errors import StrideformerError
 from strideformer.predictions import LabelSpace
 
 # Chunks of a document that are read before anything is asked of them, and how many times as many each round has read
@@ -21,6 +22,20 @@ GROWTH = 2.0
 # (chunks to encode now, chunks of the documents still open that are encoded then), both (num_chunks,) bool
 # → (num_documents, num_labels) logits of those documents, NaN where a document failed.
 Step = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def refuse_confidence(confidence: float, labels: LabelSpace) -> None:
+    """Refuse what cannot be read until it is sure.
+
+    Raises:
+        StrideformerError: the confidence is not between 0 and 1, or the model is a regression.
+    """
+    if not 0 < confidence < 1:
+        raise StrideformerError(f"early_exit={confidence} is no confidence: give one between 0 and 1, such as 0.95")
+    if labels.problem_type == "regression":
+        raise StrideformerError(
+            "early exit goes by how sure a label is, and a regression does not say how sure it is: leave it out"
+        )
 
 
 def reading_order(num_chunks: int) -> np.ndarray:
@@ -60,7 +75,12 @@ def reading_rounds(chunk_counts: np.ndarray, first_round: int = FIRST_ROUND, gro
 
 
 def read_in_rounds(
-    chunk_offsets: np.ndarray, labels: LabelSpace, confidence: float, step: Step
+    chunk_offsets: np.ndarray,
+    labels: LabelSpace,
+    confidence: float,
+    step: Step,
+    first_round: int = FIRST_ROUND,
+    growth: float = GROWTH,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read documents, each until its label is sure or all of it is read.
 
@@ -71,6 +91,7 @@ def read_in_rounds(
         labels: how logits become scores, and how sure these are.
         confidence: from which `LabelSpace.confidence` on a document is not read any further.
         step: encodes the chunks of a round, and aggregates what is encoded of the documents that are still open.
+        first_round, growth: as in `reading_rounds`.
 
     Returns:
         (num_documents, num_labels) float32 logits, of the last round of each document, NaN where there is none; and
@@ -78,7 +99,7 @@ def read_in_rounds(
     """
     counts = np.diff(chunk_offsets)
     owners = np.repeat(np.arange(len(counts)), counts)
-    rounds = reading_rounds(counts)
+    rounds = reading_rounds(counts, first_round, growth)
     last_round = np.full(len(counts), -1)
     np.maximum.at(last_round, owners, rounds)
     is_open = counts > 0
