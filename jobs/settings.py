@@ -100,13 +100,23 @@ class ClusterSettings(JobSettings):
         "auto",
         description="Number format of the encoder; auto: half precision on GPU, bf16 on CPUs that have it.",
     )
-    token_budget: int | None = Field(None, ge=1, description="Most padded tokens in one micro-batch.")
+    token_budget: int | None = Field(
+        None,
+        ge=1,
+        description="Most padded tokens in one micro-batch; left out, or auto: found on a GPU by trying some for a "
+        "second, 3072 on a CPU.",
+    )
     ray_address: str | None = Field(
         None, description="Cluster to connect to; else RAY_ADDRESS, else a Ray of our own on this machine."
     )
     progress: Literal["auto", "bar", "plain", "none"] = Field(
         "auto", description="Progress display: auto is a bar on a terminal and plain lines elsewhere."
     )
+
+    @field_validator("token_budget", mode="before")
+    @classmethod
+    def _token_budget(cls, value: Any) -> Any:
+        return None if value == "auto" else value
 
     @field_validator("encoders", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
+from strideformer.stopwatch import Stopwatch
 
 # Padded chunks in one batch of documents: 128 documents of 128 chunks, 25 MB of states for 384 wide vectors.
 CHUNK_BUDGET = 16_384
@@ -34,6 +35,9 @@ class DocumentAggregator:
     """Runs the second model over documents of any number of chunks, padded and masked under a budget.
 
     It runs in fp32 on a CPU and in the encoder's half precision on a GPU.
+
+    Attributes:
+        forward_time: how long the device computed in the second model.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class DocumentAggregator:
             if name != "first_model":
                 child.to(device=device, dtype=self.dtype)
         self.chunk_budget = chunk_budget
+        self.forward_time = Stopwatch(device)
 
     @torch.inference_mode()
     def __call__(
@@ -91,7 +96,9 @@ class DocumentAggregator:
                 places = chunks - np.repeat(chunk_offsets[documents], row_counts)
                 in_part = (sent(places), sent(whole_counts[documents]))
             chunk_index = sent(chunks)
-            of_documents, of_chunks, _ = self.model.aggregate(vectors[chunk_index], sent(row_counts), *in_part)
+            counted = sent(row_counts)
+            with self.forward_time.running():
+                of_documents, of_chunks, _ = self.model.aggregate(vectors[chunk_index], counted, *in_part)
             logits[sent(documents)] = of_documents.float()
             chunk_logits[chunk_index] = of_chunks.float()
 

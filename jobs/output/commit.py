@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from jobs.corpus.storage import resolve, write_atomically
 from jobs.corpus.storage_errors import storage_error
-from jobs.measures import DUPLICATES, measures_of
+from jobs.measures import DUPLICATES, FAST_OFF, NO_SECONDS, SEGMENTS, SEGMENTS_FAST, measures_of
 from jobs.output.receipt import RECEIPT_KEY, Receipt
 
 OWN_COLUMNS = (
@@ -156,9 +156,7 @@ def whole_shard(documents: pa.Table) -> int:
     return int(shards[0])
 
 
-def receipt_of(
-    shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, measures: Mapping[str, float]
-) -> Receipt:
+def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, measures: Mapping[str, Any]) -> Receipt:
     """Count what a shard's two files hold, and note what the stages measured."""
     encoded = "chunks_encoded" if "chunks_encoded" in labelled.column_names else "num_chunks"
     return Receipt(
@@ -174,7 +172,10 @@ def receipt_of(
         label_counts=_counts(labelled.column("label")) if "label" in labelled.column_names else {},
         reasons=_counts(quarantined.column("quarantine_reason")),
         duplicates=int(measures.get(DUPLICATES, 0)),
-        seconds={name: round(taken, 6) for name, taken in measures.items() if name != DUPLICATES},
+        segments=int(measures.get(SEGMENTS, 0)),
+        segments_fast=int(measures.get(SEGMENTS_FAST, 0)),
+        fast_off={measures[FAST_OFF]: 1} if FAST_OFF in measures else {},
+        seconds={name: round(taken, 6) for name, taken in measures.items() if name not in NO_SECONDS},
         files_quarantined=quarantined.column("row").null_count,
     )
 

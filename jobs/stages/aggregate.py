@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from jobs.measures import add_measures
+from jobs.measures import add_measures, measures_of
 from jobs.model_source import ModelSource
 from jobs.stages.columns import REASON, bisect, flat, quarantine, with_columns
 from jobs.stages.encode import (
@@ -49,11 +49,16 @@ class Aggregate:
 
     Needs   _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>, _first_alike: int64
     Adds    label: string (list<string> for multi-label), score: float32, scores: struct<label: float32, …>;
-            measures: aggregate
+            measures: aggregate, aggregate_forward; wait, added to the encoder's, where it was not in this actor
     Drops   what it needs
     Quarantines documents whose logits are not finite, with reason ``not_finite``; those that the aggregator fails
     on, with ``aggregation_failed``; and those that alone are too large for the device, with ``out_of_memory``.
+
+    Attributes:
+        ended: as Encode's, of an actor that only aggregates.
     """
+
+    ended: float | None = None
 
     def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
         import torch
@@ -71,11 +76,16 @@ class Aggregate:
     def __call__(self, documents: pa.Table) -> pa.Table:
         import torch
 
+        started = time.perf_counter()
+        waited = float(measures_of(documents).get("wait", 0.0)) + started - (self.ended or started)
         offsets, vectors = flat(documents, "_chunk_vectors")
         hidden_size = vectors.type.list_size
         values = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, hidden_size)
         tensor = torch.from_numpy(values if values.flags.writeable else values.copy())
-        return self.label(documents.drop_columns(["_chunk_vectors"]), tensor, offsets)
+        self.seconds += time.perf_counter() - started
+        labelled = self.label(documents.drop_columns(["_chunk_vectors"]), tensor, offsets)
+        self.ended = time.perf_counter()
+        return add_measures(labelled, wait=waited)
 
     def label(self, documents: pa.Table, vectors: torch.Tensor, chunk_offsets: np.ndarray) -> pa.Table:
         """Label documents from their vectors, which never leave the device when it encoded them too."""
@@ -142,7 +152,7 @@ class Aggregate:
         documents = quarantine(documents.drop_columns(["_first_alike"]), marks)
         documents = with_columns(documents, _label_columns(self.labels, scores))
         seconds, self.seconds = self.seconds + time.perf_counter() - started, 0.0
-        return add_measures(documents, aggregate=seconds)
+        return add_measures(documents, aggregate=seconds, aggregate_forward=self.aggregator.forward_time.take())
 
 
 class EncodeAndAggregate:
@@ -161,7 +171,9 @@ class EncodeAndAggregate:
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         if self.early_exit is None:
-            labelled = self.aggregate.label(*self.encode.encode(documents))
+            shard = self.encode.begin(documents)
+            self.encode.fill(shard)
+            labelled = self.aggregate.label(self.encode.end(shard), shard.vectors, shard.views.chunk_offsets)
         else:
             labelled = self.label_early(documents, self.early_exit)
         self.encode.ended = time.perf_counter()

@@ -35,7 +35,8 @@ class EncoderOptions:
     """How an encoder actor runs the first model.
 
     Attributes:
-        device, dtype, token_budget: as in ChunkEncoder.
+        device, dtype: as in ChunkEncoder.
+        token_budget: as in ChunkEncoder; None searches for the fastest on a GPU.
         threads: torch threads of a CPU actor; Ray would otherwise give each actor one.
         early_exit: of EncodeAndAggregate alone: the confidence from which a document is not read any further; None
             reads all of every document.
@@ -78,7 +79,7 @@ class Encode:
     Needs   _token_ids, _chunk_starts, _chunk_lengths (and _first_ids of pairs), as Chunk adds them
     Adds    _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>, empty for a document that is
             identical to one before it; _first_alike: int64, the row of the first such document, or the row itself;
-            measures: wait, encode, forward, duplicates
+            measures: wait, encode, copy, forward, duplicates
     Drops   what it needs
     Quarantines documents that the encoder fails on, with reason ``encoding_failed``, and those that alone are too
     large for the device's memory, with reason ``out_of_memory``.
@@ -110,23 +111,17 @@ class Encode:
             first_model = load_first_model(model.fetch())
             how |= {"chunk_pooling": pooling, "normalize_embeddings": normalize}
             self.encoder = ChunkEncoder(first_model, chunker, **how)
+        if options.token_budget is None and self.encoder.device.type == "cuda":
+            self.encoder.search_token_budget()
 
     def __call__(self, documents: pa.Table) -> pa.Table:
-        documents, vectors, chunk_offsets = self.encode(documents)
-        half = pa.array(vectors.half().cpu().numpy().reshape(-1), pa.float16())
-        rows = pa.FixedSizeListArray.from_arrays(half, self.encoder.hidden_size)
-        self.ended = time.perf_counter()
-        return with_columns(documents, {"_chunk_vectors": ragged(chunk_offsets, rows)})
-
-    def encode(self, documents: pa.Table) -> tuple[pa.Table, torch.Tensor, np.ndarray]:
-        """The documents without their views, (num_chunks, hidden_size) float32 vectors on the device, offsets.
-
-        Identical documents have chunks once. A failed document's vectors are NaN; its row, and the rows of those
-        identical to it, are marked for quarantine.
-        """
         shard = self.begin(documents)
         self.fill(shard)
-        return self.end(shard), shard.vectors, shard.views.chunk_offsets
+        half = pa.array(self.fetch(shard).reshape(-1), pa.float16())
+        rows = pa.FixedSizeListArray.from_arrays(half, self.encoder.hidden_size)
+        documents = with_columns(self.end(shard), {"_chunk_vectors": ragged(shard.views.chunk_offsets, rows)})
+        self.ended = time.perf_counter()
+        return documents
 
     def begin(self, documents: pa.Table) -> EncodedShard:
         """A shard of which no chunk is encoded yet."""
@@ -148,6 +143,8 @@ class Encode:
         """
         import torch
 
+        from strideformer.stopwatch import synchronize
+
         started = time.perf_counter()
         views, vectors = shard.views, shard.vectors
 
@@ -168,19 +165,33 @@ class Encode:
 
         bisect(0, views.num_documents, work, failed)
         refuse_common_fault(shard.failures, int(np.count_nonzero(views.chunk_counts)), "encoder")
+        if chunks is not None:
+            synchronize(self.encoder.device)  # what reads the vectors next would wait here, and be blamed for it
         shard.seconds += time.perf_counter() - started
 
+    def fetch(self, shard: EncodedShard) -> np.ndarray:
+        """(num_chunks, hidden_size) float16, the vectors of a shard on the host."""
+        started = time.perf_counter()
+        with self.encoder.copy_time.running():
+            vectors: np.ndarray = shard.vectors.half().cpu().numpy()
+        shard.seconds += time.perf_counter() - started
+        return vectors
+
     def end(self, shard: EncodedShard) -> pa.Table:
-        """The documents without their views, marked where encoding failed, with what was measured."""
+        """The documents without their views, and what was measured.
+
+        The row of a document that failed is marked for quarantine, and so are those of documents identical to it.
+        """
         started = time.perf_counter()
         documents, first = shard.documents, shard.first
         present = [name for name in INTERNAL if name in documents.column_names]
         documents = quarantine(documents.drop_columns(present), failures_of_all(shard.failures, first))
         documents = with_columns(documents, {"_first_alike": pa.array(first)})
-        forward = self.encoder.forward_time.take()
+        forward, copy = self.encoder.forward_time.take(), self.encoder.copy_time.take()
         measures = {
             "wait": shard.wait,
             "encode": shard.seconds + time.perf_counter() - started,
+            "copy": copy,
             "forward": forward,
             DUPLICATES: int(np.count_nonzero(first != np.arange(len(first)))),
         }

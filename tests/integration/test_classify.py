@@ -119,6 +119,8 @@ def test_identical_documents_early_exit_and_the_profile_are_in_success(
     assert "tokenise and chunk" in shown
     assert "The device computed for" in shown
     assert "chunks encoded" in shown
+    assert profile["tokenizer"]["segments"] > 0
+    assert "tokenised by" in shown
 
 
 def test_what_cannot_be_labelled_is_quarantined_and_the_job_goes_on(tmp_path: Path, tiny_checkpoint: Path) -> None:

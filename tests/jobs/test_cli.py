@@ -21,6 +21,8 @@ def test_paths_and_flags() -> None:
     assert settings.inputs == ["a", "b"]
     assert (settings.output, settings.model, settings.limit, settings.resume) == ("out", "m", 3, True)
     assert settings.keep_columns == ["x", "y:z"]
+    budgets = [parse("a", "out", "--model", "m", "--token-budget", given).token_budget for given in ("auto", "4096")]
+    assert budgets == [None, 4096]
 
 
 def test_a_store_takes_the_place_of_the_inputs() -> None:
