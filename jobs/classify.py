@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -66,7 +67,8 @@ def pipeline(
     """The flow of DESIGN.md: one shard is one block from the read to the commit."""
     model, guard = checked.model.stored(), start_guard(settings)
     chunks = chunked_documents(plan, shards, settings, checked, model, resources, guard)
-    arguments = (model, encoder_options(settings, checked.chunking, resources))
+    options = replace(encoder_options(settings, checked.chunking, resources), early_exit=settings.early_exit)
+    arguments = (model, options)
     pool = encoders(resources, shards)
 
     def labelling(stage: type, documents: Dataset, **actors: Any) -> Dataset:

@@ -21,6 +21,7 @@ from jobs.settings import ClassifySettings, ShardedSettings
 from jobs.stages.aggregate import label_type, scores_type
 from jobs.stages.chunk import Chunking
 from strideformer.chunking import Chunker, check_length
+from strideformer.early_exit import refuse_confidence
 from strideformer.errors import StrideformerError
 from strideformer.locations import checkpoint_folders
 
@@ -100,13 +101,15 @@ def check(settings: ClassifySettings) -> Checked:
     chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
     chunker.template(settings.pair_column is not None)
     labels = facts.label_space
+    if settings.early_exit is not None:
+        refuse_confidence(settings.early_exit, labels)
     model = ModelSource.of(folders, facts.tokenizer)
     return Checked(
         **vars(corpus),
         model=model,
         chunking=chunking,
         output_schema=labelled_schema(label_type(labels), scores_type(labels), corpus.kept_output),
-        fingerprint=fingerprint(settings, corpus.files, model, chunking),
+        fingerprint=fingerprint(settings, corpus.files, model, chunking) | {"early_exit": settings.early_exit},
     )
 
 

@@ -100,13 +100,23 @@ class ClusterSettings(JobSettings):
         "auto",
         description="Number format of the encoder; auto: half precision on GPU, bf16 on CPUs that have it.",
     )
-    token_budget: int | None = Field(None, ge=1, description="Most padded tokens in one micro-batch.")
+    token_budget: int | None = Field(
+        None,
+        ge=1,
+        description="Most padded tokens in one micro-batch; left out, or auto: found on a GPU by trying some for a "
+        "second, 3072 on a CPU.",
+    )
     ray_address: str | None = Field(
         None, description="Cluster to connect to; else RAY_ADDRESS, else a Ray of our own on this machine."
     )
     progress: Literal["auto", "bar", "plain", "none"] = Field(
         "auto", description="Progress display: auto is a bar on a terminal and plain lines elsewhere."
     )
+
+    @field_validator("token_budget", mode="before")
+    @classmethod
+    def _token_budget(cls, value: Any) -> Any:
+        return None if value == "auto" else value
 
     @field_validator("encoders", mode="before")
     @classmethod
@@ -180,6 +190,22 @@ class ClassifySettings(ShardedSettings):
         description="Store of `strideformer embed` to label in place of INPUT, by the aggregator alone: the call is "
         "then `classify --embeddings STORE OUTPUT --model MODEL`, and the store's encoder must be the model's.",
     )
+
+    early_exit: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Confidence, such as 0.95, from which a document is not read any further: its chunks are encoded "
+        "in rounds, a few from all over it first, until its label is that sure. Default: all of it is read.",
+    )
+
+    @model_validator(mode="after")
+    def _early_exit(self) -> Self:
+        if self.early_exit is not None and self.embeddings is not None:
+            raise ValueError("early_exit spares the encoder, and --embeddings needs none: leave one of them out")
+        if self.early_exit is not None and self.aggregators:
+            raise ValueError("early_exit needs both models in one actor: leave --aggregators out")
+        return self
 
     @model_validator(mode="after")
     def _texts_or_embeddings(self) -> Self:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
+from strideformer.stopwatch import Stopwatch
 
 # Padded chunks in one batch of documents: 128 documents of 128 chunks, 25 MB of states for 384 wide vectors.
 CHUNK_BUDGET = 16_384
@@ -34,6 +35,9 @@ class DocumentAggregator:
     """Runs the second model over documents of any number of chunks, padded and masked under a budget.
 
     It runs in fp32 on a CPU and in the encoder's half precision on a GPU.
+
+    Attributes:
+        forward_time: how long the device computed in the second model.
     """
 
     def __init__(
@@ -51,31 +55,51 @@ class DocumentAggregator:
             if name != "first_model":
                 child.to(device=device, dtype=self.dtype)
         self.chunk_budget = chunk_budget
+        self.forward_time = Stopwatch(device)
 
     @torch.inference_mode()
-    def __call__(self, chunk_vectors: Tensor, chunk_offsets: np.ndarray) -> DocumentLogits:
+    def __call__(
+        self, chunk_vectors: Tensor, chunk_offsets: np.ndarray, read: np.ndarray | None = None
+    ) -> DocumentLogits:
         """Aggregate documents.
 
         Args:
             chunk_vectors: (num_chunks, width of the first model), all documents' chunks one after the other.
             chunk_offsets: (num_documents + 1,) int64, where each document's chunks start and end.
+            read: (num_chunks,) bool, the chunks to go by; each keeps its place in its document. All of them if None.
+
+        Returns:
+            The logits; NaN for documents and chunks of which nothing is read.
         """
-        counts = np.diff(chunk_offsets)
+        whole_counts = np.diff(chunk_offsets)
+        chosen, starts, counts = None, chunk_offsets[:-1], whole_counts
+        if read is not None:
+            chosen = np.flatnonzero(read)
+            read_before = np.concatenate([[0], np.cumsum(read)])[chunk_offsets]
+            starts, counts = read_before[:-1], np.diff(read_before)
         vectors = chunk_vectors.to(device=self.device, dtype=self.dtype)
         logits = torch.full((len(counts), self.num_labels), float("nan"), device=self.device)
         chunk_logits = torch.full((len(vectors), self.num_labels), float("nan"), device=self.device)
         filled = np.flatnonzero(counts)
         filled = filled[np.argsort(-counts[filled], kind="stable")]
 
+        def sent(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values).to(self.device)
+
         def run(start: int, end: int) -> None:
             documents = filled[start:end]
             row_counts = counts[documents]
-            chunks = _concatenated_ranges(chunk_offsets[:-1][documents], row_counts)
-            chunk_index = torch.from_numpy(chunks).to(self.device)
-            of_documents, of_chunks, _ = self.model.aggregate(
-                vectors[chunk_index], torch.from_numpy(row_counts).to(self.device)
-            )
-            logits[torch.from_numpy(documents).to(self.device)] = of_documents.float()
+            chunks = _concatenated_ranges(starts[documents], row_counts)
+            in_part: tuple[Tensor, ...] = ()
+            if chosen is not None:
+                chunks = chosen[chunks]
+                places = chunks - np.repeat(chunk_offsets[documents], row_counts)
+                in_part = (sent(places), sent(whole_counts[documents]))
+            chunk_index = sent(chunks)
+            counted = sent(row_counts)
+            with self.forward_time.running():
+                of_documents, of_chunks, _ = self.model.aggregate(vectors[chunk_index], counted, *in_part)
+            logits[sent(documents)] = of_documents.float()
             chunk_logits[chunk_index] = of_chunks.float()
 
         self.chunk_budget = run_in_micro_batches(counts[filled], self.chunk_budget, run, what="document")

@@ -48,26 +48,35 @@ class ChunkInputs(nn.Module):
         vectors: Tensor = self.norm(chunk_vectors)
         return vectors
 
-    def forward(self, vectors: Tensor, chunk_counts: Tensor) -> Tensor:
-        """(documents, longest, width) scaled vectors to (documents, longest, hidden_size) inputs.
+    def forward(self, vectors: Tensor, chunk_counts: Tensor, places: Tensor | None = None) -> Tensor:
+        """Project, and add positions.
+
+        Args:
+            vectors: (documents, longest, width), scaled.
+            chunk_counts: (documents,) int64, the chunks of each whole document.
+            places: (documents, longest) int64, which chunk of its document each is; None: they are all there, in order.
+
+        Returns:
+            (documents, longest, hidden_size) inputs of the second model.
 
         Raises:
             StrideformerError: a document has more chunks than there are learned positions.
         """
         inputs: Tensor = self.projection(self.dropout(vectors))
-        longest = vectors.shape[1]
         if self.positions == "none":
             return inputs
+        furthest = vectors.shape[1] if places is None else int(places.max()) + 1
+        if places is None:
+            places = torch.arange(furthest, device=vectors.device).unsqueeze(0)  # (1, longest), the same for all
         if self.positions == "sinusoidal":
-            return inputs + sinusoidal_positions(longest, inputs.shape[-1], inputs)
-        if longest > self.max_chunks:
+            return inputs + sinusoidal_positions(furthest, inputs.shape[-1], inputs)[places]
+        if furthest > self.max_chunks:
             raise StrideformerError(
-                f"a document has {longest} chunks but there are positions for max_chunks={self.max_chunks}: cut it"
+                f"a document has {furthest} chunks but there are positions for max_chunks={self.max_chunks}: cut it"
             )
-        inputs = inputs + self.positions_from_start.weight[:longest]
+        inputs = inputs + self.positions_from_start(places)
         if self.positions == "both_ends":
-            order = torch.arange(longest, device=chunk_counts.device)
-            inputs = inputs + self.positions_from_end((chunk_counts.unsqueeze(1) - 1 - order).clamp(min=0))
+            inputs = inputs + self.positions_from_end((chunk_counts.unsqueeze(1) - 1 - places).clamp(min=0))
         return inputs
 
 

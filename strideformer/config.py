@@ -275,3 +275,6 @@ def check_positions(config: PreTrainedConfig, max_length: int) -> None:
         StrideformerError: ``max_length`` is above what the encoder's config allows.
     """
     check_length(max_length, max_positions(config))
+
+
+AutoConfig.register(StrideformerConfig.model_type, StrideformerConfig, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
 from strideformer.packed_encoder import packed_encoder
 from strideformer.pooling import pool_packed, pool_tokens, sentence_transformer_pooling
-from strideformer.stopwatch import Stopwatch
+from strideformer.stopwatch import Stopwatch, synchronize
+from strideformer.token_budget import BUDGETS, fastest_budget
 
 # Padded tokens in one micro-batch. On a CPU 4 to 8 chunks of 384 tokens stay in cache and beat 32 of them;
 # on a GPU 16 k tokens fill it while the activations of a small encoder stay in L2 (DESIGN.md, FACTS.md).
@@ -41,7 +43,7 @@ class ChunkEncoder:
         packed: the forward without padding, None where the first model's own is used.
         hidden_size: the width of a chunk vector.
         token_budget: the most padded tokens in a micro-batch; halved when the device runs out of memory.
-        forward_time: how long the device computed in the first model.
+        forward_time, copy_time: how long the device computed in the first model, and was sent what it reads.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class ChunkEncoder:
         self._takes_token_types = "token_type_ids" in accepted
         self._assemblers: dict[bool, ChunkAssembler] = {}
         self.packed = packed_encoder(self.first_model)
-        self.forward_time = Stopwatch(self.device)
+        self.forward_time, self.copy_time = Stopwatch(self.device), Stopwatch(self.device)
 
     @classmethod
     def from_pretrained(
@@ -157,7 +159,8 @@ class ChunkEncoder:
             StrideformerError: one chunk alone does not fit the device's memory.
         """
         assembler = self._assembler(pair=views.first_ids is not None)
-        loaded = SortedChunks(views, assembler.template, self.device, chunks)
+        with self.copy_time.running():
+            loaded = SortedChunks(views, assembler.template, self.device, chunks)
         vectors = torch.empty((len(loaded.order), self.hidden_size), dtype=torch.float32, device=self.device)
 
         def run(start: int, end: int) -> None:
@@ -166,6 +169,46 @@ class ChunkEncoder:
 
         self.token_budget = run_in_micro_batches(loaded.lengths, self.token_budget, run)
         return torch.empty_like(vectors).index_copy_(0, loaded.device_order, vectors)
+
+    def search_token_budget(self, budgets: Sequence[int] = BUDGETS) -> int:
+        """Try budgets on chunks of full length, keep the fastest as ``token_budget``, and give it.
+
+        It takes about a second on a GPU, and is not worth it on a CPU, where a few chunks fill the cache.
+        """
+        before = self.token_budget
+
+        def tokens_per_second(budget: int) -> float:
+            views = self._full_chunks(max(1, budget // self.chunker.max_length))
+            self.token_budget = max(budget, self.chunker.max_length)
+            synchronize(self.device)
+            started = time.perf_counter()
+            self.encode_views(views)
+            synchronize(self.device)
+            if self.token_budget < budget:
+                raise torch.OutOfMemoryError(f"{budget} tokens do not fit the device's memory")
+            return views.num_chunks * self.chunker.max_length / (time.perf_counter() - started)
+
+        try:
+            found = fastest_budget(tokens_per_second, budgets)
+        finally:
+            self.token_budget = before
+            for stopwatch in (self.forward_time, self.copy_time):
+                stopwatch.take()
+        self.token_budget = found or min(before, *budgets)
+        return self.token_budget
+
+    def _full_chunks(self, number: int) -> ChunkViews:
+        """So many chunks of the most tokens, of one id that every vocabulary has."""
+        content = self.chunker.max_length - self.chunker.template().num_special_tokens
+        places = np.arange(number, dtype=np.int64)
+        return ChunkViews(
+            token_ids=np.full(number * content, self.chunker.pad_token_id, np.uint32),
+            token_offsets=np.array([0, number * content]),
+            chunk_starts=(places * content).astype(np.int32),
+            chunk_lengths=np.full(number, content, np.int32),
+            chunk_offsets=np.array([0, number]),
+            truncated=np.zeros(1, bool),
+        )
 
     def _encode(self, assembler: ChunkAssembler, chunks: SortedChunks, start: int, end: int) -> Tensor:
         pooling = (self.chunk_pooling, self.normalize_embeddings)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput
 
@@ -193,20 +193,31 @@ class Strideformer(PreTrainedModel):
         """(num_chunks, length, hidden_size) token states to (num_chunks, hidden_size) float32 vectors."""
         return pool_tokens(token_states, attention_mask, self.config.chunk_pooling, self.config.normalize_embeddings)
 
-    def aggregate(self, chunk_vectors: Tensor, chunk_counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def aggregate(
+        self,
+        chunk_vectors: Tensor,
+        chunk_counts: Tensor,
+        places: Tensor | None = None,
+        whole_counts: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the second model over ragged documents.
 
         Args:
             chunk_vectors: (num_chunks, width of the first model), all documents' chunks one after the other.
             chunk_counts: (documents,) int64, at least 1 each.
+            places: (num_chunks,) int64, where documents are read in part: which chunk of its document each is.
+            whole_counts: (documents,) int64, with places: how many chunks each document has, read or not.
 
         Returns:
             (documents, num_labels) logits, (num_chunks, num_labels) chunk logits, and
             (documents, most chunks, hidden_size) states, with one more row first when ``document_pooling`` is ``cls``.
         """
         vectors, present = pad_documents(self.chunk_inputs.scaled(chunk_vectors.to(self.dtype)), chunk_counts)
+        if places is not None:
+            places = pad_documents(places.unsqueeze(-1), chunk_counts)[0].squeeze(-1)
         kept = drop_chunks(present, self.config.chunk_dropout) if self.training else present
-        states = self.second_model(self.chunk_inputs(vectors, chunk_counts), kept)
+        inputs = self.chunk_inputs(vectors, chunk_counts if whole_counts is None else whole_counts, places)
+        states = self.second_model(inputs, kept)
         logits, chunk_logits = self.document_head(states, vectors, kept, self.classifier)
         return logits, chunk_logits[present], states
 
@@ -270,5 +281,4 @@ class Strideformer(PreTrainedModel):
             init.zeros_(module.seen)
 
 
-AutoConfig.register(StrideformerConfig.model_type, StrideformerConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(StrideformerConfig, Strideformer, exist_ok=True)

@@ -13,8 +13,9 @@ import torch
 
 from strideformer.aggregation import DocumentAggregator, DocumentLogits
 from strideformer.checkpoint import resolve_encoder
-from strideformer.chunking import Chunker
+from strideformer.chunking import Chunker, ChunkViews
 from strideformer.config import check_positions
+from strideformer.early_exit import read_in_rounds, refuse_confidence
 from strideformer.encoder import ChunkEncoder, load_tokenizer
 from strideformer.errors import StrideformerError
 from strideformer.model import Strideformer
@@ -46,6 +47,7 @@ class Prediction:
         scores: every label's probability or value.
         passages: the chunks that speak most for the label, best first; empty for a regression.
         truncated: the text was longer than ``max_chunks`` chunks and its end was not read.
+        num_chunks, chunks_encoded: chunks of the text, and how many of them were read: all, but with early exit.
     """
 
     label: str | list[str] | None
@@ -53,6 +55,8 @@ class Prediction:
     scores: dict[str, float]
     passages: list[Passage]
     truncated: bool
+    num_chunks: int
+    chunks_encoded: int
 
 
 class Pipeline:
@@ -65,6 +69,11 @@ class Pipeline:
         device: ``auto``, ``cpu``, ``cuda``, …
         dtype: number format of the encoder; ``auto`` as in ChunkEncoder.
         num_passages: how many passages a prediction names.
+        early_exit: confidence from which a text is not read any further: its chunks are encoded in rounds, a few from
+            all over it first, until its label is that sure. None reads all of it.
+
+    Raises:
+        StrideformerError: there is no such model, or ``early_exit`` is no confidence or meant for a regression.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class Pipeline:
         device: str = "auto",
         dtype: str = "auto",
         num_passages: int = 3,
+        early_exit: float | None = None,
     ) -> None:
         if model_name_or_path is not None:
             folder = resolve_encoder(str(model_name_or_path))
@@ -86,6 +96,9 @@ class Pipeline:
         self.tokenizer = tokenizer
         self.label_space = LabelSpace.of(model.config)
         self.num_passages = num_passages
+        self.early_exit = early_exit
+        if early_exit is not None:
+            refuse_confidence(early_exit, self.label_space)
         config = model.config
         chunker = Chunker(tokenizer, config.max_length, config.stride, config.max_chunks)
         self.encoder = ChunkEncoder.of(model, chunker, device=device, dtype=dtype)
@@ -143,17 +156,34 @@ class Pipeline:
         while some := list(islice(texts, TEXTS_AT_A_TIME)):
             yield from self._predict(some, chunker)
 
-    def _run(self, texts: list[Text], chunker: Chunker) -> tuple[DocumentLogits, np.ndarray, np.ndarray]:
-        """Logits, chunk offsets and the truncation mark of each text."""
+    def _run(self, texts: list[Text], chunker: Chunker) -> tuple[DocumentLogits, ChunkViews, np.ndarray]:
+        """Logits, the texts' chunks, and the (num_chunks,) bool mask of those that were read."""
         firsts, seconds = _split_pairs(texts)
         views = chunker.views(firsts, seconds)
+        if self.early_exit is not None:
+            return self._run_early(views, self.early_exit)
         vectors = self.encoder.encode_views(views)
-        return self.aggregator(vectors, views.chunk_offsets), views.chunk_offsets, views.truncated
+        return self.aggregator(vectors, views.chunk_offsets), views, np.ones(views.num_chunks, bool)
+
+    def _run_early(self, views: ChunkViews, confidence: float) -> tuple[DocumentLogits, ChunkViews, np.ndarray]:
+        size = (views.num_chunks, self.encoder.hidden_size)
+        vectors = torch.full(size, float("nan"), device=self.encoder.device)
+        chunk_logits = np.full((views.num_chunks, len(self.label_space.names)), np.nan, np.float32)
+
+        def step(now: np.ndarray, read: np.ndarray) -> np.ndarray:
+            chunks = np.flatnonzero(now)
+            vectors[torch.from_numpy(chunks).to(vectors.device)] = self.encoder.encode_views(views, chunks)
+            result = self.aggregator(vectors, views.chunk_offsets, read)
+            chunk_logits[read] = result.chunk_logits[read]
+            return result.logits
+
+        logits, read = read_in_rounds(views.chunk_offsets, self.label_space, confidence, step)
+        return DocumentLogits(logits, chunk_logits), views, read
 
     def _predict(self, texts: list[Text], chunker: Chunker) -> list[Prediction]:
         if not texts:
             return []
-        result, offsets, truncated = self._run(texts, chunker)
+        result, views, read = self._run(texts, chunker)
         scores = self.label_space.scores(result.logits)
         given = self.label_space.labels(scores)
         best = self.label_space.best(scores)
@@ -162,23 +192,27 @@ class Pipeline:
         for index, text in enumerate(texts):
             labels = [names[label] for label in np.flatnonzero(given[index])]
             multi = self.label_space.problem_type == "multi_label_classification"
-            chunk_scores = self.label_space.scores(result.chunk_logits[offsets[index] : offsets[index + 1]])
+            chunks = slice(int(views.chunk_offsets[index]), int(views.chunk_offsets[index + 1]))
+            places = np.flatnonzero(read[chunks])
+            chunk_scores = self.label_space.scores(result.chunk_logits[chunks][places])
             passages = []
             if self.label_space.problem_type != "regression":
-                passages = self._passages(text, chunk_scores[:, int(scores[index].argmax())], chunker)
+                passages = self._passages(text, chunk_scores[:, int(scores[index].argmax())], places, chunker)
             predictions.append(
                 Prediction(
                     label=labels if multi else (labels[0] if labels else None),
                     score=float(best[index]),
                     scores={name: float(score) for name, score in zip(names, scores[index], strict=True)},
                     passages=passages,
-                    truncated=bool(truncated[index]),
+                    truncated=bool(views.truncated[index]),
+                    num_chunks=chunks.stop - chunks.start,
+                    chunks_encoded=len(places),
                 )
             )
         return predictions
 
-    def _passages(self, text: Text, chunk_scores: np.ndarray, chunker: Chunker) -> list[Passage]:
-        """The chunks whose own score for the document's best label is highest."""
+    def _passages(self, text: Text, chunk_scores: np.ndarray, places: np.ndarray, chunker: Chunker) -> list[Passage]:
+        """The chunks whose own score for the document's best label is highest, of those at these places in it."""
         order = np.argsort(-chunk_scores, kind="stable")[: self.num_passages]
         if not len(order):
             return []
@@ -187,7 +221,7 @@ class Pipeline:
         return [
             Passage(strided[start:end], int(start), int(end), float(chunk_scores[chunk]))
             for chunk in order
-            for start, end in [spans[chunk]]
+            for start, end in [spans[places[chunk]]]
         ]
 
 

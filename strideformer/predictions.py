@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from strideformer.errors import StrideformerError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
@@ -66,6 +68,27 @@ class LabelSpace:
         elif self.problem_type == "single_label_classification":
             given[np.arange(len(scores)), scores.argmax(axis=-1)] = True
         return given
+
+    def confidence(self, scores: np.ndarray) -> np.ndarray:
+        """(num_documents,) float32 in [0, 1]: how sure the labels given are, by what the scores say of themselves.
+
+        It is the best label's probability. Of a multi-label model it is how sure the least sure of its labels is,
+        where each is 0.5 sure at its threshold and 1 at a score of 0 or 1: with thresholds of 0.5, the probability of
+        being given, or of not being given.
+
+        Raises:
+            StrideformerError: it is a regression, whose values say nothing of how sure they are.
+        """
+        if self.problem_type == "regression":
+            raise StrideformerError("a regression does not say how sure its values are: leave early exit out")
+        if self.problem_type == "single_label_classification":
+            return self.best(scores)
+        default = np.full(scores.shape[-1], MULTI_LABEL_THRESHOLD)
+        thresholds = default if self.thresholds is None else np.asarray(self.thresholds, np.float64)
+        apart = scores.astype(np.float64) - thresholds
+        room = np.where(apart >= 0, 1 - thresholds, thresholds)
+        share = np.divide(np.abs(apart), room, out=np.ones_like(apart), where=room > 0)
+        return np.asarray((0.5 + 0.5 * share).min(axis=-1), np.float32)
 
     def best(self, scores: np.ndarray) -> np.ndarray:
         """(num_documents,) float32: the score of the best label; of a regression, its first value."""

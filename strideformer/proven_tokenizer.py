@@ -30,6 +30,7 @@ class FastStatus:
     Attributes:
         state: ``waiting`` until enough text was seen, ``on``, or ``off`` for good.
         reason: why it is off; empty otherwise.
+        asked: segments that were to be tokenised, in whatever state.
         fast: segments whose ids come from it.
         referred: segments that the reference took while it was on, as they hold what is not proven.
         compared: segments of which both found the same ids.
@@ -37,6 +38,7 @@ class FastStatus:
 
     state: Literal["waiting", "on", "off"] = "waiting"
     reason: str = ""
+    asked: int = 0
     fast: int = 0
     referred: int = 0
     compared: int = 0
@@ -70,6 +72,7 @@ class ProvenTokenizer:
 
     def encode(self, text: str) -> np.ndarray | None:
         """(num_tokens,) uint32 ids without special tokens, or None: ask the reference."""
+        self.status.asked += 1
         if self.status.state == "off":
             return None
         try:

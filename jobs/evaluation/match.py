@@ -163,6 +163,6 @@ def _scored(predictions: Predictions, truth: Truth, rows: np.ndarray) -> ScoredD
         truth=truth.values[rows],
         given=predictions.given[rows],
         scores=predictions.scores[rows],
-        num_tokens=predictions.num_tokens[rows],
+        num_tokens=None if predictions.num_tokens is None else predictions.num_tokens[rows],
         truncated=predictions.truncated[rows],
     )

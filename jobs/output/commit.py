@@ -13,10 +13,21 @@ import pyarrow.parquet as pq
 
 from jobs.corpus.storage import resolve, write_atomically
 from jobs.corpus.storage_errors import storage_error
-from jobs.measures import DUPLICATES, measures_of
+from jobs.measures import DUPLICATES, FAST_OFF, NO_SECONDS, SEGMENTS, SEGMENTS_FAST, measures_of
 from jobs.output.receipt import RECEIPT_KEY, Receipt
 
-OWN_COLUMNS = ("doc_id", "label", "score", "scores", "num_tokens", "num_chunks", "truncated", "source", "row")
+OWN_COLUMNS = (
+    "doc_id",
+    "label",
+    "score",
+    "scores",
+    "num_tokens",
+    "num_chunks",
+    "chunks_encoded",
+    "truncated",
+    "source",
+    "row",
+)
 EMBEDDED_COLUMNS = (
     "doc_id",
     "chunk_vectors",
@@ -53,6 +64,7 @@ def labelled_schema(label: pa.DataType, scores: pa.DataType, kept: pa.Schema) ->
         "scores": scores,
         "num_tokens": pa.int64(),
         "num_chunks": pa.int32(),
+        "chunks_encoded": pa.int32(),
         "truncated": pa.bool_(),
         "source": pa.string(),
         "row": pa.int64(),
@@ -86,7 +98,8 @@ def part_name(shard: int) -> str:
 class Commit:
     """One whole labelled (or embedded) shard → its files under OUTPUT, and a receipt.
 
-    Needs   the columns of ``schema``, quarantine_reason, quarantine_detail, _shard, _shard_rows
+    Needs   the columns of ``schema`` (chunks_encoded only where it is not num_chunks), quarantine_reason,
+            quarantine_detail, _shard, _shard_rows
     Gives   one row: shard: int64, receipt: string (JSON)
 
     The quarantine is written first and the labelled part last, since the part's presence is the commit.
@@ -105,6 +118,8 @@ class Commit:
     def __call__(self, documents: pa.Table) -> pa.Table:
         started = time.perf_counter()
         shard = whole_shard(documents)
+        if "chunks_encoded" not in documents.column_names:
+            documents = documents.append_column("chunks_encoded", documents.column("num_chunks"))
         bad = documents.column("quarantine_reason").is_valid()
         labelled = documents.filter(pc.invert(bad)).select(self.schema.names).cast(self.schema)
         quarantined = documents.filter(bad)
@@ -141,10 +156,9 @@ def whole_shard(documents: pa.Table) -> int:
     return int(shards[0])
 
 
-def receipt_of(
-    shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, measures: Mapping[str, float]
-) -> Receipt:
+def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, measures: Mapping[str, Any]) -> Receipt:
     """Count what a shard's two files hold, and note what the stages measured."""
+    encoded = "chunks_encoded" if "chunks_encoded" in labelled.column_names else "num_chunks"
     return Receipt(
         shard=shard,
         job=job,
@@ -153,11 +167,15 @@ def receipt_of(
         quarantined=quarantined.num_rows,
         tokens=pc.sum(labelled.column("num_tokens")).as_py() or 0,
         chunks=pc.sum(labelled.column("num_chunks")).as_py() or 0,
+        chunks_encoded=pc.sum(labelled.column(encoded)).as_py() or 0,
         truncated=pc.sum(labelled.column("truncated")).as_py() or 0,
         label_counts=_counts(labelled.column("label")) if "label" in labelled.column_names else {},
         reasons=_counts(quarantined.column("quarantine_reason")),
         duplicates=int(measures.get(DUPLICATES, 0)),
-        seconds={name: round(taken, 6) for name, taken in measures.items() if name != DUPLICATES},
+        segments=int(measures.get(SEGMENTS, 0)),
+        segments_fast=int(measures.get(SEGMENTS_FAST, 0)),
+        fast_off={measures[FAST_OFF]: 1} if FAST_OFF in measures else {},
+        seconds={name: round(taken, 6) for name, taken in measures.items() if name not in NO_SECONDS},
         files_quarantined=quarantined.column("row").null_count,
     )
 

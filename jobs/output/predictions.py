@@ -17,6 +17,8 @@ from jobs.output.record import PART, OutputFolder
 from strideformer.errors import StrideformerError
 
 NEEDED = ("doc_id", "label", "scores", "num_tokens", "truncated")
+# Where both are there, they tell whether early exit has left chunks unread.
+OF_EARLY_EXIT = ("num_chunks", "chunks_encoded")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Predictions:
         scores: (documents, num_labels) float32.
         given: (documents,) int64 label numbers; (documents, num_labels) bool for multi-label; for regression the
             scores.
-        num_tokens: (documents,) int64.
+        num_tokens: (documents,) int64; None where early exit left some of a document unread, so that they are not its
+            length.
         truncated: (documents,) bool.
         quarantined: (quarantined documents,) string, their ids.
         labels: (documents,) a kept column of true labels, where one was asked for.
@@ -45,7 +48,7 @@ class Predictions:
     doc_ids: pa.Array
     scores: np.ndarray
     given: np.ndarray
-    num_tokens: np.ndarray
+    num_tokens: np.ndarray | None
     truncated: np.ndarray
     quarantined: pa.Array
     labels: pa.Array | None = None
@@ -73,7 +76,7 @@ def read_predictions(url: str, options: Mapping[str, str], label_column: str | N
             f"column {label_column!r} of {url} is classify's own: keep the true label under another name, with "
             f"--keep-columns label:truth, or give the labels with --labels"
         )
-    table = _read(folder, "", parts, [*NEEDED, *kept])
+    table = _read(folder, "", parts, [*NEEDED, *kept], OF_EARLY_EXIT)
     if not table.num_rows:
         raise StrideformerError(f"{url} holds no labelled documents: all were quarantined, or its shards are missing")
     scores_type = table.schema.field("scores").type
@@ -93,7 +96,7 @@ def read_predictions(url: str, options: Mapping[str, str], label_column: str | N
         doc_ids=_one(table.column("doc_id")),
         scores=scores,
         given=given,
-        num_tokens=table.column("num_tokens").to_numpy(),
+        num_tokens=None if _read_in_part(table) else table.column("num_tokens").to_numpy(),
         truncated=table.column("truncated").to_numpy(),
         quarantined=pa.array([], pa.string()) if lost is None else _one(lost),
         labels=None if label_column is None else _one(table.column(label_column)),
@@ -102,7 +105,16 @@ def read_predictions(url: str, options: Mapping[str, str], label_column: str | N
     )
 
 
-def _read(folder: OutputFolder, below: str, names: Sequence[str], columns: Sequence[str]) -> pa.Table:
+def _read_in_part(table: pa.Table) -> bool:
+    if not set(OF_EARLY_EXIT) <= set(table.column_names):
+        return False
+    num_chunks, chunks_encoded = (table.column(name) for name in OF_EARLY_EXIT)
+    return bool(pc.any(pc.less(chunks_encoded, num_chunks)).as_py())
+
+
+def _read(
+    folder: OutputFolder, below: str, names: Sequence[str], columns: Sequence[str], optional: Sequence[str] = ()
+) -> pa.Table:
     filesystem, root = folder.at(below) if below else folder.at()
     try:
         dataset = ds.dataset([posixpath.join(root, name) for name in names], filesystem=filesystem, format="parquet")
@@ -112,7 +124,8 @@ def _read(folder: OutputFolder, below: str, names: Sequence[str], columns: Seque
                 f"the predictions in {folder.url} have no column {missing[0]!r}: they have "
                 f"{', '.join(map(repr, dataset.schema.names))}"
             )
-        return dataset.to_table(columns=list(columns))
+        present = [name for name in optional if name in dataset.schema.names and name not in columns]
+        return dataset.to_table(columns=[*columns, *present])
     except Exception as error:  # fsspec's backends raise types of their own
         raise storage_error(error, folder.url) from error
 

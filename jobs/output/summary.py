@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jobs.output.profile import tokenizer_in_words
 from jobs.output.progress import count, duration
 from jobs.output.receipt import Receipt
 
@@ -27,6 +28,7 @@ def success(total: Receipt, seconds: float, shards: int, done: str = "labelled")
         "truncated": total.truncated,
         "tokens": total.tokens,
         "chunks": total.chunks,
+        "chunks_encoded": total.chunks_encoded,
         "duplicates": total.duplicates,
         "shards": shards,
         **labels,
@@ -65,7 +67,12 @@ def print_summary(total: Receipt, before: Receipt, seconds: float, output: str, 
     if total.truncated:
         table.add_row("truncated", f"{total.truncated:,}")
     table.add_row("chunks", count(total.chunks))
+    if total.chunks_encoded < total.chunks:
+        share = 100 * total.chunks_encoded / total.chunks
+        table.add_row("chunks encoded", f"{count(total.chunks_encoded)} ({share:.1f} %)")
     table.add_row("tokens", count(total.tokens))
+    if total.segments:
+        table.add_row("tokenised by", tokenizer_in_words(total))
     table.add_row("time", duration(seconds))
     if seconds > 0:
         table.add_row("documents/s", f"{(total.documents - before.documents) / seconds:,.1f}")

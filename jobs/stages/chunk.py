@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from jobs.measures import add_measures
+from jobs.measures import FAST_OFF, SEGMENTS, SEGMENTS_FAST, add_measures
 from jobs.model_source import ModelSource
 from jobs.stages.columns import REASON, attach_views, bisect, quarantine
 from strideformer.chunking import Chunker, ChunkViews
@@ -31,7 +31,7 @@ class Chunk:
     Needs   _text: large_string, null where quarantined; _text_pair: large_string, for pairs
     Adds    _token_ids: large_list<uint16|uint32>, _chunk_starts, _chunk_lengths: large_list<int32>,
             _first_ids: large_list<uint16|uint32>, for pairs; truncated: bool; num_tokens: int64; num_chunks: int32;
-            measures: chunk
+            measures: chunk, segments, segments_fast, and fast_off where the faster tokenizer is
     Drops   _text, _text_pair
     Quarantines documents that the tokenizer refuses, with reason ``chunking_failed``.
     """
@@ -43,6 +43,7 @@ class Chunk:
     def __call__(self, documents: pa.Table) -> pa.Table:
         chunker = load_chunker(self.model, self.chunking)
         started = time.perf_counter()
+        before = replace(chunker.fast_status)
         pair = "_text_pair" in documents.column_names
         texts = documents.column("_text").to_pylist()
         pairs = documents.column("_text_pair").to_pylist() if pair else None
@@ -64,7 +65,12 @@ class Chunk:
         documents = attach_views(documents, views).append_column("num_tokens", pa.array(views.num_tokens))
         documents = documents.append_column("num_chunks", pa.array(views.chunk_counts.astype(np.int32)))
         documents = documents.drop_columns(["_text", "_text_pair"] if pair else ["_text"])
-        return add_measures(documents, chunk=time.perf_counter() - started)
+        status = chunker.fast_status
+        measures: dict[str, float | str] = {SEGMENTS: status.asked - before.asked}
+        measures[SEGMENTS_FAST] = status.fast - before.fast
+        if status.state == "off":
+            measures[FAST_OFF] = status.reason
+        return add_measures(documents, chunk=time.perf_counter() - started, **measures)
 
 
 @lru_cache(maxsize=2)

@@ -36,10 +36,11 @@ class Embed:
     def __call__(self, documents: pa.Table) -> pa.Table:
         spans = {name: documents.column(f"_{name}") for name in ("chunk_starts", "chunk_lengths")}
         chunk_offsets = flat(documents, "_chunk_starts")[0]
-        documents, vectors, encoded_offsets = self.encode.encode(documents)
-        first = documents.column("_first_alike").to_numpy()
+        shard = self.encode.begin(documents)
+        self.encode.fill(shard)
         counts = np.diff(chunk_offsets)
-        half = vectors.half().cpu().numpy()[chunks_with_repetitions(first, encoded_offsets, counts)]
+        half = self.encode.fetch(shard)[chunks_with_repetitions(shard.first, shard.views.chunk_offsets, counts)]
+        documents = self.encode.end(shard)
         infinite = ~np.isfinite(half).all(axis=1)
         rows = np.unique(np.repeat(np.arange(len(counts)), counts)[infinite])
         unmarked = documents.column(REASON).is_null().to_numpy()

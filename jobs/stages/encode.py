@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,8 +35,11 @@ class EncoderOptions:
     """How an encoder actor runs the first model.
 
     Attributes:
-        device, dtype, token_budget: as in ChunkEncoder.
+        device, dtype: as in ChunkEncoder.
+        token_budget: as in ChunkEncoder; None searches for the fastest on a GPU.
         threads: torch threads of a CPU actor; Ray would otherwise give each actor one.
+        early_exit: of EncodeAndAggregate alone: the confidence from which a document is not read any further; None
+            reads all of every document.
     """
 
     chunking: Chunking
@@ -44,6 +47,30 @@ class EncoderOptions:
     dtype: str = "auto"
     token_budget: int | None = None
     threads: int = 1
+    early_exit: float | None = None
+
+
+@dataclass
+class EncodedShard:
+    """A shard of which the chunks are being encoded.
+
+    Attributes:
+        documents: the shard, views included.
+        views: of its documents; one that is identical to one before it has no chunks.
+        first: (num_documents,) int64, as `first_alike` gives it.
+        vectors: (num_chunks, hidden_size) float32 on the device, NaN where nothing is encoded yet or it failed.
+        failures: documents that the encoder failed on, with reason and detail.
+        wait: seconds that the actor waited for this shard.
+        seconds: that encoding it has taken so far.
+    """
+
+    documents: pa.Table
+    views: ChunkViews
+    first: np.ndarray
+    vectors: torch.Tensor
+    wait: float
+    seconds: float
+    failures: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
 class Encode:
@@ -52,7 +79,7 @@ class Encode:
     Needs   _token_ids, _chunk_starts, _chunk_lengths (and _first_ids of pairs), as Chunk adds them
     Adds    _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>, empty for a document that is
             identical to one before it; _first_alike: int64, the row of the first such document, or the row itself;
-            measures: wait, encode, forward, duplicates
+            measures: wait, encode, copy, forward, duplicates
     Drops   what it needs
     Quarantines documents that the encoder fails on, with reason ``encoding_failed``, and those that alone are too
     large for the device's memory, with reason ``out_of_memory``.
@@ -84,54 +111,91 @@ class Encode:
             first_model = load_first_model(model.fetch())
             how |= {"chunk_pooling": pooling, "normalize_embeddings": normalize}
             self.encoder = ChunkEncoder(first_model, chunker, **how)
+        if options.token_budget is None and self.encoder.device.type == "cuda":
+            self.encoder.search_token_budget()
 
     def __call__(self, documents: pa.Table) -> pa.Table:
-        documents, vectors, chunk_offsets = self.encode(documents)
-        half = pa.array(vectors.half().cpu().numpy().reshape(-1), pa.float16())
+        shard = self.begin(documents)
+        self.fill(shard)
+        half = pa.array(self.fetch(shard).reshape(-1), pa.float16())
         rows = pa.FixedSizeListArray.from_arrays(half, self.encoder.hidden_size)
+        documents = with_columns(self.end(shard), {"_chunk_vectors": ragged(shard.views.chunk_offsets, rows)})
         self.ended = time.perf_counter()
-        return with_columns(documents, {"_chunk_vectors": ragged(chunk_offsets, rows)})
+        return documents
 
-    def encode(self, documents: pa.Table) -> tuple[pa.Table, torch.Tensor, np.ndarray]:
-        """The documents without their views, (num_chunks, hidden_size) float32 vectors on the device, offsets.
-
-        Identical documents have chunks once. A failed document's vectors are NaN; its row, and the rows of those
-        identical to it, are marked for quarantine.
-        """
+    def begin(self, documents: pa.Table) -> EncodedShard:
+        """A shard of which no chunk is encoded yet."""
         import torch
 
         started = time.perf_counter()
-        wait = started - (self.ended or started)
         views = read_views(documents)
         first = first_alike(views)
         views = without_repetitions(views, first)
         vectors = torch.full((views.num_chunks, self.encoder.hidden_size), float("nan"), device=self.encoder.device)
-        failures: dict[int, tuple[str, str]] = {}
+        wait = started - (self.ended or started)
+        return EncodedShard(documents, views, first, vectors, wait, time.perf_counter() - started)
+
+    def fill(self, shard: EncodedShard, chunks: np.ndarray | None = None) -> None:
+        """Encode chunks of a shard: all of them, or where the (num_chunks,) bool array is true.
+
+        Raises:
+            StrideformerError: the encoder has failed on every document of the shard.
+        """
+        import torch
+
+        from strideformer.stopwatch import synchronize
+
+        started = time.perf_counter()
+        views, vectors = shard.views, shard.vectors
 
         def work(start: int, end: int) -> None:
             first, last = int(views.chunk_offsets[start]), int(views.chunk_offsets[end])
-            if last > first:
-                vectors[first:last] = self.encoder.encode_views(slice_documents(views, start, end))
+            some = slice_documents(views, start, end)
+            if chunks is None and last > first:
+                vectors[first:last] = self.encoder.encode_views(some)
+            elif chunks is not None and chunks[first:last].any():
+                chosen = np.flatnonzero(chunks[first:last])
+                places = torch.from_numpy(chosen + first).to(vectors.device)
+                vectors.index_copy_(0, places, self.encoder.encode_views(some, chosen))
 
         def failed(row: int, error: Exception) -> None:
             if is_device_failure(error):
                 raise error
-            failures[row] = (OUT_OF_MEMORY if ran_out_of_memory(error) else "encoding_failed", str(error))
+            shard.failures[row] = (OUT_OF_MEMORY if ran_out_of_memory(error) else "encoding_failed", str(error))
 
-        bisect(0, documents.num_rows, work, failed)
-        refuse_common_fault(failures, int(np.count_nonzero(views.chunk_counts)), "encoder")
-        alike = failures_of_all(failures, first)
+        bisect(0, views.num_documents, work, failed)
+        refuse_common_fault(shard.failures, int(np.count_nonzero(views.chunk_counts)), "encoder")
+        if chunks is not None:
+            synchronize(self.encoder.device)  # what reads the vectors next would wait here, and be blamed for it
+        shard.seconds += time.perf_counter() - started
+
+    def fetch(self, shard: EncodedShard) -> np.ndarray:
+        """(num_chunks, hidden_size) float16, the vectors of a shard on the host."""
+        started = time.perf_counter()
+        with self.encoder.copy_time.running():
+            vectors: np.ndarray = shard.vectors.half().cpu().numpy()
+        shard.seconds += time.perf_counter() - started
+        return vectors
+
+    def end(self, shard: EncodedShard) -> pa.Table:
+        """The documents without their views, and what was measured.
+
+        The row of a document that failed is marked for quarantine, and so are those of documents identical to it.
+        """
+        started = time.perf_counter()
+        documents, first = shard.documents, shard.first
         present = [name for name in INTERNAL if name in documents.column_names]
-        documents = quarantine(documents.drop_columns(present), alike)
+        documents = quarantine(documents.drop_columns(present), failures_of_all(shard.failures, first))
         documents = with_columns(documents, {"_first_alike": pa.array(first)})
-        forward = self.encoder.forward_time.take()
+        forward, copy = self.encoder.forward_time.take(), self.encoder.copy_time.take()
         measures = {
-            "wait": wait,
-            "encode": time.perf_counter() - started,
+            "wait": shard.wait,
+            "encode": shard.seconds + time.perf_counter() - started,
+            "copy": copy,
             "forward": forward,
             DUPLICATES: int(np.count_nonzero(first != np.arange(len(first)))),
         }
-        return add_measures(documents, **measures), vectors, views.chunk_offsets
+        return add_measures(documents, **measures)
 
 
 def is_device_failure(error: BaseException) -> bool:

@@ -70,7 +70,8 @@ def test_labels_are_those_of_the_pipeline(tmp_path: Path, tiny_checkpoint: Path)
     assert any(row["truncated"] for row in rows)
     assert totals["documents"] == totals["labelled"] == 60
     assert totals["tokens"] == sum(row["num_tokens"] for row in rows)
-    assert totals["chunks"] == sum(row["num_chunks"] for row in rows)
+    assert totals["chunks"] == totals["chunks_encoded"] == sum(row["num_chunks"] for row in rows)
+    assert all(row["chunks_encoded"] == row["num_chunks"] for row in rows)
     assert sum(totals["labels"].values()) == 60
     assert set(totals["labels"]) <= set(LABELS)
     assert len({row["label"] for row in rows}) > 1
@@ -94,19 +95,20 @@ def test_aggregators_of_their_own_give_the_same_labels(tmp_path: Path, tiny_chec
     assert [row["label"] for row in labelled(tmp_path / "out")] == expected
 
 
-def test_identical_documents_are_counted_and_the_profile_is_in_success(
+def test_identical_documents_early_exit_and_the_profile_are_in_success(
     tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_corpus(tmp_path / "a.parquet", 6)
     once = pq.read_table(tmp_path / "a.parquet").select(["text"])
     pq.write_table(once.take([index // 2 for index in range(12)]), tmp_path / "a.parquet")
-    totals = classify.run(
-        settings(
-            tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, profile=True, progress="plain", shard_rows=12
-        )
-    )
-    labels = [row["label"] for row in labelled(tmp_path / "out")]
-    assert labels[::2] == labels[1::2]
+    more: dict[str, Any] = {"profile": True, "progress": "plain", "shard_rows": 12, "early_exit": 0.6}
+    totals = classify.run(settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, **more))
+    rows = labelled(tmp_path / "out")
+    found = [(row["label"], row["num_tokens"], row["chunks_encoded"]) for row in rows]
+    assert found[::2] == found[1::2]
+    assert all(0 < row["chunks_encoded"] <= row["num_chunks"] for row in rows)
+    assert totals["chunks_encoded"] == sum(row["chunks_encoded"] for row in rows) < totals["chunks"]
+    assert totals["tokens"] == sum(row["num_tokens"] for row in rows)
     # Documents are compared within their shard, and the job makes several of these few.
     assert 0 < totals["duplicates"] <= 6
     profile = json.loads((tmp_path / "out" / "_SUCCESS").read_text())["profile"]
@@ -117,6 +119,9 @@ def test_identical_documents_are_counted_and_the_profile_is_in_success(
     shown = capsys.readouterr().out
     assert "tokenise and chunk" in shown
     assert "The device computed for" in shown
+    assert "chunks encoded" in shown
+    assert profile["tokenizer"]["segments"] > 0
+    assert "tokenised by" in shown
 
 
 def test_what_cannot_be_labelled_is_quarantined_and_the_job_goes_on(tmp_path: Path, tiny_checkpoint: Path) -> None:

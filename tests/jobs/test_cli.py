@@ -21,6 +21,8 @@ def test_paths_and_flags() -> None:
     assert settings.inputs == ["a", "b"]
     assert (settings.output, settings.model, settings.limit, settings.resume) == ("out", "m", 3, True)
     assert settings.keep_columns == ["x", "y:z"]
+    budgets = [parse("a", "out", "--model", "m", "--token-budget", given).token_budget for given in ("auto", "4096")]
+    assert budgets == [None, 4096]
 
 
 def test_a_store_takes_the_place_of_the_inputs() -> None:
@@ -59,6 +61,9 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
         (["--model", "m"], "give INPUT, or --embeddings STORE in its place|output: Field required"),
         (["in", "out", "--model", "m", "--embeddings", "store"], "takes the place of INPUT: give one"),
         (["out", "--model", "m", "--embeddings", "store", "--text-column", "t"], "text_column is about texts"),
+        (["in", "out", "--model", "m", "--early-exit", "1"], "early_exit: .*less than 1"),
+        (["in", "out", "--model", "m", "--early-exit", "0.9", "--aggregators", "1"], "both models in one actor"),
+        (["out", "--model", "m", "--early-exit", "0.9", "--embeddings", "store"], "spares the encoder"),
         (["--config", "/nowhere.yaml"], "cannot read the settings file /nowhere.yaml"),
     ],
 )
@@ -87,9 +92,10 @@ def test_flags_are_frozen() -> None:
     assert sorted(ClassifySettings.model_fields) == sorted(
         "inputs output format text_column pair_column id_column keep_columns limit storage_option shard_rows "
         "shard_bytes encoders aggregators device dtype token_budget ray_address progress model max_length "
-        "stride max_chunks document_timeout resume overwrite profile on_bad_file max_quarantined embeddings".split()
+        "stride max_chunks document_timeout resume overwrite profile on_bad_file max_quarantined embeddings "
+        "early_exit".split()
     )
-    of_classify_alone = {"aggregators", "embeddings"}
+    of_classify_alone = {"aggregators", "embeddings", "early_exit"}
     assert set(EmbedSettings.model_fields) == set(ClassifySettings.model_fields) - of_classify_alone
 
 

@@ -16,7 +16,7 @@ from transformers import BertConfig, BertModel
 from jobs import preflight
 from jobs.settings import ClassifySettings
 from strideformer.errors import StrideformerError
-from tests.tiny import write_corpus
+from tests.tiny import save_tiny_checkpoint, write_corpus
 
 
 def check(tmp_path: Path, model: Path | str, **more: Any) -> preflight.Checked:
@@ -87,10 +87,21 @@ def test_an_output_that_is_a_file(corpus: Path, tiny_checkpoint: Path) -> None:
         check(corpus, tiny_checkpoint)
 
 
+def test_a_regression_has_no_confidence_to_go_by(corpus: Path) -> None:
+    one = {"num_labels": 1, "id2label": {0: "value"}, "label2id": {"value": 0}}
+    regression = save_tiny_checkpoint(corpus / "regression", problem_type="regression", **one)
+    check(corpus, regression)
+    with pytest.raises(
+        StrideformerError, match=r"early exit goes by how sure a label is.*does not say.*: leave it out"
+    ):
+        check(corpus, regression, early_exit=0.9)
+
+
 def test_the_fingerprint_tells_what_matters(corpus: Path, tiny_checkpoint: Path) -> None:
     first = check(corpus, tiny_checkpoint).fingerprint
     assert check(corpus, tiny_checkpoint, encoders="2", progress="none").fingerprint == first
     assert check(corpus, tiny_checkpoint, stride=3).fingerprint != first
+    assert check(corpus, tiny_checkpoint, early_exit=0.9).fingerprint != first
     os.utime(corpus / "a.parquet", ns=(1, 1))
     assert check(corpus, tiny_checkpoint).fingerprint != first
 

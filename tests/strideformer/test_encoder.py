@@ -133,6 +133,31 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(tiny_checkpoint: Path)
         np.testing.assert_allclose(left, right, atol=1e-5)
 
 
+def test_a_token_budget_is_searched_for(tiny_checkpoint: Path) -> None:
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4, token_budget=7)
+    documents = texts(5)
+    expected = encoder.encode(documents)
+    encoder.forward_time.take()
+    assert encoder.search_token_budget((64, 128)) == encoder.token_budget
+    assert encoder.token_budget in (64, 128)
+    assert encoder.forward_time.take() == 0
+    for left, right in zip(encoder.encode(documents), expected, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_a_search_keeps_to_what_fits(tiny_checkpoint: Path) -> None:
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4)
+    encoder.packed = None
+
+    def allocate(module: object, arguments: object, keywords: dict[str, torch.Tensor]) -> None:
+        if len(keywords["input_ids"]) > 4:
+            torch.empty(1 << 50)
+
+    encoder.first_model.register_forward_pre_hook(allocate, with_kwargs=True)
+    assert encoder.search_token_budget((64, 128)) == 64
+    assert encoder.search_token_budget((128, 256)) == 64, "none of these fits, so what was there stays"
+
+
 def test_pooling_ignores_padding() -> None:
     states = torch.randn(2, 4, 3)
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])

@@ -140,3 +140,31 @@ def test_model_and_tokenizer_objects(tiny_checkpoint: Path, pipeline: Pipeline) 
     tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
     same = Pipeline(model=model, tokenizer=tokenizer, device="cpu", dtype="float32")
     assert same("court law").scores == pipeline("court law").scores
+
+
+def test_early_exit_reads_until_it_is_sure(pipeline: Pipeline, tiny_checkpoint: Path) -> None:
+    early = Pipeline(tiny_checkpoint, device="cpu", dtype="float32", early_exit=0.7)
+    documents = [text for text in texts(30, 200) if len(text) > 400]
+    stopped = 0
+    for text, found, whole in zip(documents, early(documents), pipeline(documents), strict=True):
+        assert whole.chunks_encoded == whole.num_chunks == found.num_chunks
+        if found.chunks_encoded == found.num_chunks:
+            assert found.score == pytest.approx(whole.score, abs=1e-5)
+        else:
+            stopped += 1
+            assert found.score >= 0.7
+        assert len(found.passages) == 3
+        for passage in found.passages:
+            assert text[passage.start : passage.end] == passage.text
+            assert 0 <= passage.score <= 1
+    assert 0 < stopped < len(documents)
+    assert early(documents, return_type="np").shape == (len(documents), 3)
+
+
+def test_early_exit_wants_a_confidence(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(StrideformerError, match=r"early_exit=1\.5 is no confidence"):
+        Pipeline(tiny_checkpoint, early_exit=1.5)
+    one = {"num_labels": 1, "id2label": {0: "value"}, "label2id": {"value": 0}}
+    regression = save_tiny_checkpoint(tmp_path / "regression", problem_type="regression", **one)
+    with pytest.raises(StrideformerError, match="does not say how sure"):
+        Pipeline(regression, early_exit=0.9)

@@ -15,6 +15,10 @@ config = AutoConfig.for_model('strideformer', num_hidden_layers=1); \
 assert type(A.from_config(config)).__module__ == 'strideformer.model'"
 
 
+KNOWN_CONFIG = "from transformers import AutoConfig; \
+assert type(AutoConfig.for_model('strideformer')).__module__ == 'strideformer.config'"
+
+
 def run(code: str) -> str:
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -36,6 +40,10 @@ def run(code: str) -> str:
 )
 def test_auto_classes_know_it_in_any_order_of_imports(before: str) -> None:
     run(f"{before}; {KNOWN}")
+
+
+def test_a_config_is_known_before_the_model_classes_are_loaded() -> None:
+    run(f"import strideformer; {KNOWN_CONFIG}; {KNOWN}")
 
 
 def test_any_module_may_be_the_first_to_be_imported() -> None:

@@ -54,6 +54,7 @@ def test_files_and_receipt_agree(tmp_path: Path) -> None:
         quarantined=1,
         tokens=30,
         chunks=6,
+        chunks_encoded=6,
         truncated=0,
         label_counts={"b": 2, "a": 1},
         reasons={"null_text": 1},
@@ -64,6 +65,16 @@ def test_files_and_receipt_agree(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "_quarantine" / part_name(3)).to_pylist() == [
         {"doc_id": "d1", "source": "s", "row": 1, "reason": "null_text", "detail": "why"}
     ]
+
+
+def test_chunks_that_were_not_encoded_are_told_apart(tmp_path: Path) -> None:
+    encoded = pa.array([2, 2, 1, 1], pa.int32())
+    table = block([None, "null_text", None, None]).append_column("chunks_encoded", encoded)
+    receipt = Receipt.from_json(commit(tmp_path)(table).column("receipt")[0].as_py())
+    assert (receipt.chunks, receipt.chunks_encoded) == (6, 4)
+    assert pq.read_table(tmp_path / part_name(3)).column("chunks_encoded").to_pylist() == [2, 1, 1]
+    commit(tmp_path)(block([None, "null_text", None, None]))
+    assert pq.read_table(tmp_path / part_name(3)).column("chunks_encoded").to_pylist() == [2, 2, 2]
 
 
 def test_the_schema_is_the_same_with_and_without_rows(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from jobs import measures
 from jobs.model_source import ModelSource
 from jobs.stages.aggregate import Aggregate, EncodeAndAggregate
-from jobs.stages.chunk import Chunk, Chunking
+from jobs.stages.chunk import Chunk, Chunking, load_chunker
 from jobs.stages.columns import bisect, quarantine, read_views
 from jobs.stages.encode import Encode, EncoderOptions
 from strideformer import Chunker, Pipeline
@@ -59,6 +59,18 @@ def test_chunk_gives_the_chunker_s_views_and_leaves_quarantined_rows_empty(
     assert table.column("num_tokens").to_numpy()[filled].tolist() == expected.num_tokens.tolist()
     assert table.schema.field("_token_ids").type == pa.large_list(pa.uint16())
     assert "_text" not in table.column_names
+
+
+def test_which_tokenizer_made_the_ids_is_measured(source: ModelSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Chunk(source, CHUNKING)(documents(["court law", None, "tax"]))
+    found = measures.measures_of(table)
+    assert (found[measures.SEGMENTS], found[measures.SEGMENTS_FAST]) == (2, 0)
+    assert measures.FAST_OFF not in found
+    status = load_chunker(source, CHUNKING).fast_status
+    monkeypatch.setattr(status, "state", "off")
+    monkeypatch.setattr(status, "reason", "its ids differed")
+    again = measures.measures_of(Chunk(source, CHUNKING)(documents(["court law"])))
+    assert (again[measures.SEGMENTS], again[measures.FAST_OFF]) == (1, "its ids differed")
 
 
 def test_a_token_crosses_in_two_bytes(source: ModelSource) -> None:
@@ -155,10 +167,10 @@ def fail_aggregation(model: Any, chunks: int, error: Exception) -> None:
     """Make the second model fail on documents of so many chunks and more."""
     original = type(model).aggregate
 
-    def aggregate(vectors: torch.Tensor, counts: torch.Tensor) -> object:
+    def aggregate(vectors: torch.Tensor, counts: torch.Tensor, *in_part: torch.Tensor) -> object:
         if int(counts.max()) >= chunks:
             raise error
-        return original(model, vectors, counts)
+        return original(model, vectors, counts, *in_part)
 
     model.aggregate = aggregate
 
