@@ -71,6 +71,8 @@ def tfidf_scores(data: TrainingData, seed: int = 0) -> np.ndarray:
     Terms of one document are left out, and a term's weight grows with the logarithm of its count, as is usual for
     topics (Joachims 1998; scikit-learn's own example of text classification).
     """
+    if not data.have_texts:
+        raise StrideformerError("the documents have no text for TF-IDF: give files that have it beside the labels")
     vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=min(2, len(data.training)))
     try:
         training = vectorizer.fit_transform(_whole_texts(data.training))
@@ -86,8 +88,8 @@ def tfidf_scores(data: TrainingData, seed: int = 0) -> np.ndarray:
 def mean_scores(settings: TrainSettings, data: TrainingData) -> np.ndarray:
     """(validation documents, num_labels) float32 scores of the mean of a document's chunk vectors."""
     frozen = settings.model_copy(update={"freeze_first_model": True})
-    config = new_config(frozen, data.encoding)
-    preparation = Preparation(frozen, new_model(config, settings.seed), data.encoding)
+    config = new_config(frozen, data.encoding, data.encoder)
+    preparation = Preparation(frozen, new_model(config, settings.seed), data.encoding, data.encoder)
     training = _means(preparation.documents(data.training, None, "training"))
     validation = _means(preparation.documents(data.validation, None, "validation"))
     regression = data.encoding.problem_type == REGRESSION

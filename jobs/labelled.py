@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,12 @@ from jobs.corpus.read import read_shard
 from jobs.labels import SINGLE, LabelEncoding, has_label
 from strideformer.errors import StrideformerError
 
+if TYPE_CHECKING:
+    from jobs.labelled_vectors import StoredVectors
+
 MISSING_LABEL = "missing_label"
+# Column of a document's row in the stores that have its vectors.
+STORED = "_stored"
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,15 @@ class LabelledDocuments:
     """Documents that have a text and a label.
 
     Attributes:
-        table: ``doc_id`` string, ``_text`` large_string, ``_text_pair`` large_string (only of pairs), ``label``.
+        table: ``doc_id`` string, ``_text`` large_string, ``_text_pair`` large_string (only of pairs), ``label``;
+            ``_stored`` int64, the document's row in ``vectors``, where there are such.
         dropped: how many documents were left out, by reason: those of ``read_shard``, and ``missing_label``.
+        vectors: of stores of embeddings, which have the documents' chunk vectors; there may be no texts then.
     """
 
     table: pa.Table
     dropped: Mapping[str, int]
+    vectors: StoredVectors | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -57,6 +66,11 @@ class LabelledDocuments:
     def labels(self) -> pa.ChunkedArray:
         """As they were in the corpus."""
         return self.table.column("label")
+
+    @property
+    def have_texts(self) -> bool:
+        """Documents of a store that kept none, or of files with labels alone, have no texts."""
+        return "_text" in self.table.column_names
 
     def texts(self, start: int = 0, stop: int | None = None) -> tuple[list[str], list[str] | None]:
         """Texts, and second texts of pairs, of some documents, as ``Chunker.views`` takes them."""
@@ -70,6 +84,7 @@ def read_labelled(
     columns: LabelledColumns,
     options: Mapping[str, str],
     file_format: str = "auto",
+    needs_text: bool = True,
 ) -> LabelledDocuments:
     """Read a whole labelled corpus.
 
@@ -81,6 +96,7 @@ def read_labelled(
         columns: where texts and labels are.
         options: storage options.
         file_format: of all files; ``auto`` goes by each one's extension.
+        needs_text: refuse files without the column of the text; otherwise such have labels alone.
 
     Raises:
         StrideformerError: the corpus cannot be read, lacks a column, or has no document with a text and a label.
@@ -89,7 +105,13 @@ def read_labelled(
         raise StrideformerError(f"the label column {columns.label!r} is also a column of text: name another")
     needed = InputColumns(text=columns.text, pair=columns.pair, id=columns.id, keep=(columns.label,))
     files = list_inputs(inputs, options, None if file_format == "auto" else file_format)
-    kept = check_columns(files, needed, options)
+    try:
+        kept = check_columns(files, needed, options)
+    except StrideformerError:
+        if needs_text:
+            raise
+        needed = replace(needed, text=None, pair=None)
+        kept = check_columns(files, needed, options)
     plan = make_plan(files, needed, options)
     tables = [
         read_shard(plan.filter(pc.equal(plan.column("shard"), shard)), needed, kept, options)
@@ -121,7 +143,7 @@ def usable(table: pa.Table, columns: LabelledColumns, inputs: Sequence[str]) -> 
     if not pc.any(fit).as_py():
         why = ", ".join(f"{number} {name}" for name, number in dropped.items())
         raise StrideformerError(f"no document of {', '.join(inputs)} has both a text and a label: {why}")
-    names = ["doc_id", "_text", *(["_text_pair"] if columns.pair is not None else [])]
+    names = ["doc_id", *(name for name in ("_text", "_text_pair", STORED) if name in table.column_names)]
     kept = table.select(names).append_column("label", labels).filter(fit)
     return LabelledDocuments(kept, dropped)
 
@@ -159,8 +181,8 @@ def split_off(
         )
     mask = pa.array(chosen)
     return (
-        LabelledDocuments(documents.table.filter(pc.invert(mask)), documents.dropped),
-        LabelledDocuments(documents.table.filter(mask), {}),
+        replace(documents, table=documents.table.filter(pc.invert(mask))),
+        replace(documents, table=documents.table.filter(mask), dropped={}),
     )
 
 

@@ -13,8 +13,11 @@ from sklearn.metrics import precision_recall_fscore_support
 from jobs.labels import REGRESSION, SINGLE
 from jobs.train_settings import TrainSettings
 from jobs.training_data import TrainingData
+from jobs.training_verdict import Verdict
 from strideformer import StrideformerConfig
 
+# Settings that say nothing elsewhere and something of whoever trained it.
+OF_THIS_MACHINE = {"train", "validation", "embeddings", "output", "dataset_path", "storage_option", "resume"}
 PACKAGES = ("strideformer", "torch", "transformers", "tokenizers", "accelerate", "scikit-learn", "numpy")
 CHUNKING = ("max_length", "stride", "max_chunks", "chunk_pooling", "normalize_embeddings")
 
@@ -25,7 +28,7 @@ def model_card(
     data: TrainingData,
     figures: dict[str, float],
     logits: torch.Tensor,
-    baselines: dict[str, dict[str, float]],
+    verdict: Verdict,
 ) -> str:
     """Markdown with a head in YAML, as the Hugging Face hub reads it. No path of this machine is in it.
 
@@ -35,7 +38,7 @@ def model_card(
         data: that it was trained on.
         figures: on validation.
         logits: (validation documents, num_labels) float32.
-        baselines: figures on validation of each baseline that was trained.
+        verdict: of the comparison with baselines.
     """
     encoder = config.to_dict()["first_model_config"].get("_name_or_path")
     front: dict[str, Any] = {"library_name": "strideformer", "pipeline_tag": "text-classification"}
@@ -46,9 +49,8 @@ def model_card(
         front["datasets"] = [settings.dataset]
     front["metrics"] = list(figures)
     trained = "the aggregator alone, over a frozen encoder" if settings.freeze_first_model else "encoder and aggregator"
-    used = settings.model_dump(
-        exclude={"train", "validation", "output", "dataset_path", "storage_option", "resume", "encoder", "workers"}
-    )
+    used = settings.model_dump(exclude=OF_THIS_MACHINE | {"encoder", "workers"})
+    baselines = verdict.baselines
     sections = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# A Strideformer for {'regression' if data.encoding.problem_type == REGRESSION else 'classification'}",
@@ -60,6 +62,7 @@ def model_card(
         "## Quality on validation",
         "These documents chose the checkpoint, so the figures flatter it a little: measure on others what matters.",
         _table(("metric", "value", *baselines), _compared(figures, baselines)),
+        verdict.sentence,
     ]
     if data.encoding.problem_type != REGRESSION:
         sections += ["### By class", _by_class(data, logits)]

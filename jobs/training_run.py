@@ -8,19 +8,19 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from jobs.baselines import measure_scores, tfidf_scores
-from jobs.model_card import model_card
+from jobs.model_card import OF_THIS_MACHINE, model_card
 from jobs.train_settings import TrainSettings
 from jobs.training_data import TrainingData, load_data
 from jobs.training_folder import TrainingFolder
 from jobs.training_setup import Preparation, new_config, new_model, new_options
+from jobs.training_verdict import compare_with_tfidf
 from strideformer import Strideformer
 from strideformer.devices import choose_device
 from strideformer.errors import StrideformerError
-from strideformer.training.selection import LOWER_IS_BETTER, choose_metric
+from strideformer.training.selection import choose_metric
 
 # Settings that change nothing of the result, so that a run may be resumed with others.
-IRRELEVANT = {"output", "resume", "report_to", "compare_baselines", "storage_option", "dataset_path"}
+IRRELEVANT = {"output", "embeddings", "resume", "report_to", "compare_baselines", "storage_option", "dataset_path"}
 
 # Takes what strideformer.training.trainer.train takes, and gives what that gives.
 Train = Callable[..., Any]
@@ -40,10 +40,10 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     if is_first:
         folder.refuse(settings.resume)
     data = load_data(settings, settings.seed)
-    config = new_config(settings, data.encoding)
+    config = new_config(settings, data.encoding, data.encoder)
     choose_metric(settings.metric, data.encoding.problem_type)
     model = new_model(config, settings.seed)
-    preparation = Preparation(settings, model, data.encoding)
+    preparation = Preparation(settings, model, data.encoding, data.encoder)
     if is_first:
         print("\n".join(data.lines), flush=True)
         values = settings.model_dump(exclude=IRRELEVANT)
@@ -97,37 +97,24 @@ def _save(
 ) -> None:
     model.save_pretrained(folder.output, include_first_model=not settings.freeze_first_model)
     preparation.tokenizer.save_pretrained(folder.output)
-    baselines = compare(settings, data, result.figures) if settings.compare_baselines else {}
-    card = model_card(settings, model.config, data, result.figures, result.logits, baselines)
+    verdict = compare_with_tfidf(settings, data, result.figures, result.logits)
+    card = model_card(settings, model.config, data, result.figures, result.logits, verdict)
     (folder.output / "README.md").write_text(card, encoding="utf-8")
     # Without paths, which say nothing elsewhere and something of whoever trained it.
-    used = settings.model_dump(exclude={"train", "output", "validation", "dataset_path", "storage_option", "resume"})
+    used = settings.model_dump(exclude=OF_THIS_MACHINE)
     folder.finish(
         {
             "settings": used,
             "documents": len(data.training),
             "validation_documents": len(data.validation),
             "validation": result.figures,
-            "baselines": baselines,
+            "baselines": verdict.baselines,
             "history": result.history,
         }
     )
     line = ", ".join(f"{name} {value:.4f}" for name, value in result.figures.items())
     print(f"validation: {line}; the checkpoint is in {folder.output}", flush=True)
-
-
-def compare(settings: TrainSettings, data: TrainingData, figures: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Figures of TF-IDF on validation. Nobody should deploy a model that loses to it without being told."""
-    baseline = measure_scores(tfidf_scores(data, settings.seed), data, of_svm=True)
-    metric = choose_metric(settings.metric, data.encoding.problem_type)
-    metric = metric if metric in baseline else choose_metric(None, data.encoding.problem_type)
-    ours, theirs = figures[metric], baseline[metric]
-    loses = ours > theirs if metric in LOWER_IS_BETTER else ours < theirs
-    verdict = (
-        "WARNING: this model loses to TF-IDF with a linear SVM" if loses else "TF-IDF with a linear SVM is no better"
-    )
-    print(f"{verdict}: validation {metric} {ours:.4f}, TF-IDF {theirs:.4f}", flush=True)
-    return {"tfidf": baseline}
+    print(verdict.sentence, flush=True)
 
 
 def _tensorboard(settings: TrainSettings, folder: TrainingFolder) -> list[TrainerCallback]:

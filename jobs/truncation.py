@@ -47,7 +47,7 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
         StrideformerError: the model has fewer positions than ``--max-length``.
     """
     encoding = data.encoding
-    folder = resolve_encoder(settings.encoder)
+    folder = resolve_encoder(str(settings.encoder))
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     most = max_positions(config)
     length = settings.max_length or most or UNLIMITED

@@ -82,8 +82,6 @@ def read_predictions(url: str, options: Mapping[str, str], label_column: str | N
     columns = [field.to_numpy(zero_copy_only=False) for field in structs.flatten()]
     scores = np.stack(columns, axis=1).astype(np.float32)
     problem_type, given = _given(_one(table.column("label")), label_names, scores, url)
-    quarantined = sorted(name for name in folder.names("_quarantine") if PART.fullmatch(name))
-    lost = _read(folder, "_quarantine", quarantined, ["doc_id"]).column("doc_id") if quarantined else None
     has_record = "job.json" in folder.names("_strideformer")
     record = folder.read_json("_strideformer/job.json") if has_record else {}
     return Predictions(
@@ -95,10 +93,18 @@ def read_predictions(url: str, options: Mapping[str, str], label_column: str | N
         given=given,
         num_tokens=table.column("num_tokens").to_numpy(),
         truncated=table.column("truncated").to_numpy(),
-        quarantined=pa.array([], pa.string()) if lost is None else _one(lost),
+        quarantined=quarantined_ids(folder),
         labels=None if label_column is None else _one(table.column(label_column)),
         finished="_SUCCESS" in names,
         model=record.get("fingerprint", {}).get("model"),
+    )
+
+
+def quarantined_ids(folder: OutputFolder) -> pa.Array:
+    """(documents,) string: the ids in a job's quarantine."""
+    parts = sorted(name for name in folder.names("_quarantine") if PART.fullmatch(name))
+    return (
+        _one(_read(folder, "_quarantine", parts, ["doc_id"]).column("doc_id")) if parts else pa.array([], pa.string())
     )
 
 
