@@ -26,7 +26,7 @@ from jobs.labels import MULTI, REGRESSION, SINGLE, LabelEncoding
 from jobs.train_settings import TrainSettings
 from jobs.training_data import TrainingData, load_data
 from jobs.training_setup import Preparation, new_config, new_model
-from jobs.truncation import predict_from_first_tokens
+from jobs.truncation import own_length, predict_from_first_tokens
 from strideformer.errors import StrideformerError
 from strideformer.training.documents import EmbeddedDocuments
 from strideformer.training.selection import measure
@@ -55,6 +55,7 @@ def run(settings: TrainSettings) -> dict[str, float]:
     record = {
         "baseline": settings.baseline,
         "seed": settings.seed,
+        **({"max_length": own_length(settings)} if settings.baseline == "truncate" else {}),
         "documents": len(data.training),
         "validation_documents": len(data.validation),
         "validation": figures,

@@ -154,7 +154,6 @@ def train(
         max_grad_norm=options.max_grad_norm,
         bf16=options.precision == "bf16",
         fp16=options.precision == "fp16",
-        gradient_checkpointing=options.gradient_checkpointing,
         eval_strategy=when,
         save_strategy=when,
         logging_strategy=when,
@@ -171,6 +170,8 @@ def train(
         disable_tqdm=True,
         use_cpu=use_cpu,
     )
+    if options.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     if args.n_gpu > 1:  # DataParallel would cut ragged batches; `accelerate launch` starts a process a GPU
         args._n_gpu = 1
     every: list[TrainerCallback] = []
