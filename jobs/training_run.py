@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from transformers import TrainerCallback
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from jobs.model_card import OF_THIS_MACHINE, model_card
 from jobs.train_settings import TrainSettings
@@ -35,6 +37,9 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     Returns:
         The figures of the best checkpoint on validation.
     """
+    disable_progress_bar()
+    set_verbosity_error()  # it has a word on the file system's clock at every checkpoint
+    require_tracker(settings.report_to)
     folder = TrainingFolder(settings.output)
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first:
@@ -117,15 +122,20 @@ def _save(
     print(verdict.sentence, flush=True)
 
 
+def require_tracker(name: str) -> None:
+    """Refuse to start without the tracker's package.
+
+    Raises:
+        StrideformerError: it is not installed.
+    """
+    if name != "none" and find_spec(name) is None:
+        raise StrideformerError(f"--report-to {name} needs it installed: pip install 'strideformer[tracking]'")
+
+
 def _tensorboard(settings: TrainSettings, folder: TrainingFolder) -> list[TrainerCallback]:
     if settings.report_to != "tensorboard":
         return []
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise StrideformerError(
-            "--report-to tensorboard needs it installed: pip install 'strideformer[tracking]'"
-        ) from error
+    from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
     return [TensorBoardCallback(SummaryWriter(log_dir=str(folder.output / "logs")))]

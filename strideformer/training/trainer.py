@@ -149,7 +149,14 @@ def train(
     when = "epoch" if options.checkpoint_steps is None else "steps"
     args = TrainingArguments(
         output_dir=str(folder),
+        run_name=folder.absolute().parent.name,
         num_train_epochs=options.epochs,
+        # The optimizer, schedule and batches are ours: these are what trackers record of them.
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        warmup_steps=options.warm_up,
+        lr_scheduler_type="cosine",
+        per_device_train_batch_size=options.batch_size,
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         max_grad_norm=options.max_grad_norm,
         bf16=options.precision == "bf16",
