@@ -14,7 +14,7 @@ from jobs.corpus.columns import InputColumns
 from jobs.corpus.listing import list_inputs
 from jobs.corpus.plan import check_columns, make_plan
 from jobs.corpus.read import read_shard
-from jobs.labels import SINGLE, LabelEncoding, has_label
+from jobs.labels import MULTI, SINGLE, LabelEncoding, has_label
 from strideformer.errors import StrideformerError
 
 if TYPE_CHECKING:
@@ -131,6 +131,11 @@ def usable(table: pa.Table, columns: LabelledColumns, inputs: Sequence[str]) -> 
     labels = table.column(columns.label)
     labelled = has_label(labels)
     if columns.missing is not None:
+        if pa.types.is_nested(labels.type):
+            raise StrideformerError(
+                f"--missing-label {columns.missing} is for one label a document, and {columns.label!r} holds "
+                f"{labels.type}: leave it out; null is a missing label"
+            )
         is_missing = pc.fill_null(pc.equal(labels.cast(pa.string()), columns.missing), False)
         labelled = pc.and_(labelled, pc.invert(is_missing))
     # A label that could not be read is the reason of its row, so a row is counted once.
@@ -157,6 +162,7 @@ def split_off(
         documents: of both.
         share: of validation; with one class each, of every class: its documents are put in a random order, and of
             n the r-th (from 0) goes to validation if (r + 0.5) / n < share. So a class of a single document trains.
+            With several classes each, a document counts for the rarest of its own.
         seed: of the order.
         problem_type: as transformers names it.
 
@@ -166,9 +172,15 @@ def split_off(
     generator = np.random.default_rng((seed, 0x5711D))
     order = generator.permutation(len(documents))
     classes = np.zeros(len(documents), np.int64)
+    labels = documents.labels.combine_chunks()
     if problem_type == SINGLE:
-        encoded = documents.labels.combine_chunks().dictionary_encode()
-        classes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        classes = _numbers(labels)
+    elif problem_type == MULTI:
+        numbers = _numbers(pc.list_flatten(labels))
+        frequency = np.bincount(numbers, minlength=1)
+        rarest_last = np.argsort(-frequency[numbers], kind="stable")
+        # Of several values for one document the last is what stays; 0 is of those without a label.
+        classes[pc.list_parent_indices(labels).to_numpy()[rarest_last]] = numbers[rarest_last] + 1
     by_class = order[np.argsort(classes[order], kind="stable")]
     sizes = np.bincount(classes)
     rank = np.arange(len(documents)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -186,6 +198,11 @@ def split_off(
     )
 
 
+def _numbers(labels: pa.Array) -> np.ndarray:
+    """(labels,) int64: a number for each value."""
+    return np.asarray(labels.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64))
+
+
 def describe(encoding: LabelEncoding, training: LabelledDocuments, validation: LabelledDocuments) -> list[str]:
     """What a person should know of the data before training starts, as lines."""
     lines = []
@@ -193,6 +210,7 @@ def describe(encoding: LabelEncoding, training: LabelledDocuments, validation: L
         reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(documents.dropped.items()))
         left_out = f"; {sum(documents.dropped.values())} left out ({reasons})" if reasons else ""
         lines.append(f"{name}: {len(documents)} documents{left_out}")
+    lines.append(f"labels: {encoding.kind()}")
     trained = encoding.counts(encoding.encode(training.labels))
     checked = encoding.counts(encoding.encode(validation.labels))
     lines += [f"  {label}: {number} in training, {checked[label]} in validation" for label, number in trained.items()]

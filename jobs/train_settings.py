@@ -36,7 +36,9 @@ class LabelledSettings(JobSettings):
         None, description="A data set of the Hugging Face hub by name, in place of --train and --validation."
     )
     dataset_path: str | None = Field(
-        None, description="Folder of that data set's files (train*.parquet, validation*.parquet) in place of the hub."
+        None,
+        description="Folder of that data set's files, train* and validation* (Parquet, CSV or JSON Lines), in place of "
+        "the hub.",
     )
     format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "text"] = Field(
         "auto", description="Format of the inputs; auto goes by each file's extension."
