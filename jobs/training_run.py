@@ -80,8 +80,8 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
 
 def _documents(preparation: Preparation, data: TrainingData, folder: TrainingFolder) -> tuple[Any, Any]:
     return (
-        preparation.documents(data.training, folder.work / "vectors-training.safetensors", "training"),
-        preparation.documents(data.validation, folder.work / "vectors-validation.safetensors", "validation"),
+        preparation.documents(data.training, folder.work / "vectors-training", "training"),
+        preparation.documents(data.validation, folder.work / "vectors-validation", "validation"),
     )
 
 

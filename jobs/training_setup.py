@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from jobs.labelled import LabelledDocuments
 from jobs.labels import LabelEncoding
 from jobs.train_settings import TrainSettings
+from jobs.training_embedding import embed
 from strideformer import ChunkEncoder, Chunker, Strideformer, StrideformerCollator, StrideformerConfig
 from strideformer.checkpoint import resolve_encoder, weights_hash
 from strideformer.devices import choose_device
@@ -22,11 +19,9 @@ from strideformer.encoder import load_tokenizer
 from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
 from strideformer.errors import StrideformerError
 from strideformer.pooling import sentence_transformer_pooling
-from strideformer.training.documents import Documents, EmbeddedDocuments, TokenizedDocuments, join
+from strideformer.training.documents import Documents, TokenizedDocuments
 from strideformer.training.options import TrainingOptions, choose_precision
 
-# Embedding is told of after this many documents.
-DOCUMENTS_BETWEEN_LINES = 50
 # How documents are cut, with the default where it does not depend on the encoder.
 CHUNKING = ("max_length", "stride", "max_chunks")
 DEFAULTS = {"max_chunks": 128}
@@ -151,8 +146,8 @@ class Preparation:
 
         Args:
             labelled: the documents.
-            kept: file of their vectors, read where it is there and else written, so that a run that is resumed does
-                not embed again.
+            kept: folder of their vectors, read where they are there and else written, so that a run that is resumed
+                embeds only what is missing.
             what: they are called in lines of progress.
         """
         labels = self.encoding.encode(labelled.labels)
@@ -163,16 +158,15 @@ class Preparation:
             return TokenizedDocuments(views, self.chunker.template(pairs is not None), labels, takes)
         if labelled.vectors is not None:
             return labelled.vectors.of(labelled, labels)
-        if kept is not None and kept.exists():
-            held = load_file(kept)
-            return EmbeddedDocuments(held["chunk_vectors"], held["chunk_offsets"].numpy(), labels)
-        embedded = self._embed(labelled, what, labels)
-        if kept is not None:
-            partial = kept.with_suffix(".partial")
-            offsets = torch.from_numpy(embedded.chunk_offsets)
-            save_file({"chunk_vectors": embedded.chunk_vectors, "chunk_offsets": offsets}, partial)
-            partial.rename(kept)
-        return embedded
+        if self._encoder is None:
+            self._encoder = ChunkEncoder.from_pretrained(
+                self.folder,
+                device=self.settings.device,
+                max_length=self.config.max_length,
+                stride=self.config.stride,
+                max_chunks=self.config.max_chunks,
+            )
+        return embed(self._encoder, labelled, labels, kept, what)
 
     def _require(self, stored: EncoderIdentity) -> None:
         ours = EncoderIdentity(
@@ -188,22 +182,3 @@ class Preparation:
                 f"it is to be used: {name} is {theirs} in the store and {wanted} here; leave the setting out, or embed "
                 f"again with --model {self.settings.encoder}"
             )
-
-    def _embed(self, labelled: LabelledDocuments, what: str, labels: torch.Tensor) -> EmbeddedDocuments:
-        """In float16, as the classify job rounds vectors."""
-        if self._encoder is None:
-            self._encoder = ChunkEncoder.from_pretrained(
-                self.folder,
-                device=self.settings.device,
-                max_length=self.config.max_length,
-                stride=self.config.stride,
-                max_chunks=self.config.max_chunks,
-            )
-        vectors: list[np.ndarray] = []
-        started = time.monotonic()
-        for start in range(0, len(labelled), DOCUMENTS_BETWEEN_LINES):
-            encoded = self._encoder.encode(*labelled.texts(start, start + DOCUMENTS_BETWEEN_LINES))
-            vectors += [rows.astype(np.float16) for rows in encoded]
-            seconds = time.monotonic() - started
-            print(f"embedded {len(vectors)}/{len(labelled)} {what} documents in {seconds:.0f} s", file=sys.stderr)
-        return join(vectors, labels)

@@ -115,10 +115,13 @@ TOPICS = ("law", "network")
 WORDS_OF = {"law": "court law tax union".split(), "network": "packet route server client".split()}
 
 
-def write_topics(file: Path, number: int, longest: int = 80, seed: int = 1) -> None:
+def write_topics(file: Path, number: int, longest: int = 80, seed: int = 1) -> list[dict[str, str]]:
     """A Parquet corpus of ``doc_id, text, topic`` in which the words tell the topic, so that it can be learned."""
     generator = np.random.default_rng(seed)
     topics = [str(topic) for topic in generator.choice(TOPICS, number)]
     words = [generator.choice(WORDS_OF[topic], generator.integers(5, longest)) for topic in topics]
     ids = [f"doc-{index:05d}" for index in range(number)]
-    pq.write_table(pa.table({"doc_id": ids, "text": [" ".join(row) for row in words], "topic": topics}), file)
+    table = pa.table({"doc_id": ids, "text": [" ".join(row) for row in words], "topic": topics})
+    pq.write_table(table, file)
+    rows: list[dict[str, str]] = table.to_pylist()
+    return rows
