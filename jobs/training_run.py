@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 from transformers import TrainerCallback
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
@@ -56,6 +57,8 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
             print(f"the run in {settings.output} is finished")
             return {}
         training, validation = _documents(preparation, data, folder)
+        cut = cut_documents(training.chunk_counts, validation.chunk_counts, config.max_chunks)
+        print(cut, flush=True)
     _wait_for_everyone()
     if not is_first:
         training, validation = _documents(preparation, data, folder)
@@ -73,7 +76,7 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
         report=lambda row: print(progress_line(row), flush=True),
     )
     if is_first:
-        _save(settings, data, model, preparation, folder, result)
+        _save(settings, data, model, preparation, folder, result, cut)
     figures: dict[str, float] = result.figures
     return figures
 
@@ -82,6 +85,18 @@ def _documents(preparation: Preparation, data: TrainingData, folder: TrainingFol
     return (
         preparation.documents(data.training, folder.work / "vectors-training", "training"),
         preparation.documents(data.validation, folder.work / "vectors-validation", "validation"),
+    )
+
+
+def cut_documents(training: np.ndarray, validation: np.ndarray, max_chunks: int) -> str:
+    """How many documents the model does not see whole, of their numbers of chunks, for a person."""
+    full = [int((counts == max_chunks).sum()) for counts in (training, validation)]
+    mean = (training.sum() + validation.sum()) / (len(training) + len(validation))
+    if not any(full):
+        return f"every document is read whole, with {mean:.1f} chunks on average"
+    return (
+        f"{full[0]:,} of {len(training):,} training and {full[1]:,} of {len(validation):,} validation documents fill "
+        f"all {max_chunks} chunks: what they have beyond is not read (--max-chunks)"
     )
 
 
@@ -99,11 +114,12 @@ def _save(
     preparation: Preparation,
     folder: TrainingFolder,
     result: Any,
+    cut: str,
 ) -> None:
     model.save_pretrained(folder.output, include_first_model=not settings.freeze_first_model)
     preparation.tokenizer.save_pretrained(folder.output)
     verdict = compare_with_tfidf(settings, data, result.figures, result.logits)
-    card = model_card(settings, model.config, data, result.figures, result.logits, verdict)
+    card = model_card(settings, model.config, data, result.figures, result.logits, verdict, cut)
     (folder.output / "README.md").write_text(card, encoding="utf-8")
     # Without paths, which say nothing elsewhere and something of whoever trained it.
     used = settings.model_dump(exclude=OF_THIS_MACHINE)

@@ -17,6 +17,7 @@ from transformers import BertConfig, BertModel
 
 from jobs import train
 from jobs.train_settings import TrainSettings
+from jobs.training_run import cut_documents
 from strideformer import Pipeline
 from strideformer.errors import StrideformerError
 from tests.tiny import tiny_tokenizer
@@ -104,10 +105,21 @@ def test_a_model_card_says_what_the_checkpoint_is(
     assert "- law: " in card
     assert len([line for line in card.splitlines() if line.startswith(("| law |", "| network |"))]) == 2
     assert "| max_length | 16 |" in card
+    assert "every document is read whole, with " in card
+    assert "| num_hidden_layers | 1 |" in card
+    assert "| epochs | 1 |" in card
+    assert "WARNING: this model loses to TF-IDF" in card
+    assert "| torch | " in card
     assert str(tmp_path) not in card + (tmp_path / "model" / "training.json").read_text().replace(str(encoder), "")
     record = json.loads((tmp_path / "model" / "training.json").read_text())
     assert record["baselines"]["tfidf"]["accuracy"] > record["validation"]["accuracy"]
     assert not (tmp_path / "model" / "_training").exists()
+
+
+def test_documents_that_are_not_read_whole_are_told() -> None:
+    told = cut_documents(np.array([1, 8, 8]), np.array([3]), 8)
+    assert told.startswith("2 of 3 training and 0 of 1 validation documents fill all 8 chunks: ")
+    assert cut_documents(np.array([1, 7]), np.array([4]), 8).endswith("with 4.0 chunks on average")
 
 
 def test_several_labels_and_pairs_with_a_trained_encoder(tmp_path: Path, encoder: Path) -> None:
