@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig
@@ -54,6 +55,26 @@ def new_config(
     cut = {name: getattr(stored, name, DEFAULTS.get(name)) if cut[name] is None else cut[name] for name in CHUNKING}
     pooling, normalize = sentence_transformer_pooling(folder)
     first_model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if first_model_config.model_type == StrideformerConfig.model_type:
+        raise StrideformerError(
+            f"--encoder {settings.encoder} is a Strideformer: give the encoder that it was trained over, "
+            f"{first_model_config.first_model_name or 'a sentence transformer'}"
+        )
+    try:
+        return _config(settings, encoding, first_model_config, cut, pooling, normalize)
+    except TypeError as error:
+        given = ", ".join(f"{name}={value}" for name, value in settings.aggregator.items())
+        raise StrideformerError(f"--aggregator {given}: a value is of a wrong kind ({error})") from error
+
+
+def _config(
+    settings: TrainSettings,
+    encoding: LabelEncoding,
+    first_model_config: Any,
+    cut: dict[str, int | None],
+    pooling: str,
+    normalize: bool,
+) -> StrideformerConfig:
     return StrideformerConfig.from_two_configs(
         first_model_config,
         {

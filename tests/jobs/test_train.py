@@ -20,7 +20,7 @@ from jobs.train_settings import TrainSettings
 from jobs.training_run import cut_documents
 from strideformer import Pipeline
 from strideformer.errors import StrideformerError
-from tests.tiny import tiny_tokenizer
+from tests.tiny import save_tiny_checkpoint, tiny_tokenizer
 
 TOPICS = {"law": "court law tax union".split(), "network": "packet route server client".split()}
 
@@ -87,6 +87,10 @@ def test_what_is_wrong_with_the_data_is_told_before_training(tmp_path: Path, enc
         train.run(settings(tmp_path, encoder))
     with pytest.raises(StrideformerError, match=r"--aggregator layers: there is no such field, use one of .*dropout"):
         train.run(settings(tmp_path, encoder, aggregator={"layers": 3}, validation="0.3"))
+    with pytest.raises(StrideformerError, match=r"--aggregator dropout=x: a value is of a wrong kind"):
+        train.run(settings(tmp_path, encoder, aggregator={"dropout": "x"}, validation="0.3"))
+    with pytest.raises(StrideformerError, match=r"is a Strideformer: give the encoder that it was trained over"):
+        train.run(settings(tmp_path, save_tiny_checkpoint(tmp_path / "checkpoint"), validation="0.3"))
     with pytest.raises(StrideformerError, match="metric 'r2' does not suit"):
         train.run(settings(tmp_path, encoder, metric="r2", validation="0.3"))
     assert not (tmp_path / "model").exists()
