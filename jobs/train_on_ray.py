@@ -58,6 +58,7 @@ def on_ray(workers: int) -> Any:
             raise StrideformerError("--report-to tensorboard is of one process: leave it out with --workers")
         # Imports of torch and transformers take a minute and more on a machine with much else to do.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(SECONDS_TO_START))
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # it shows every line twice
         ours = connect(None, dashboard=True)
         try:
             has_gpus = not use_cpu and ray.cluster_resources().get("GPU", 0) >= workers

@@ -134,7 +134,7 @@ class TrainSettings(LabelledSettings):
         "on mean chunk vectors, or a linear SVM on TF-IDF.",
     )
     compare_baselines: bool = Field(
-        True, description="Also train TF-IDF with a linear SVM, and say which is better on validation."
+        True, description="Also train TF-IDF with a linear model, and say which is better on validation."
     )
     resume: bool = Field(False, description="Go on from the last checkpoint of a run that stopped.")
 

@@ -33,7 +33,7 @@ class Verdict:
 def compare_with_tfidf(
     settings: TrainSettings, data: TrainingData, figures: dict[str, float], logits: torch.Tensor
 ) -> Verdict:
-    """Train TF-IDF with a linear SVM on the same documents, and say which is better on validation.
+    """Train TF-IDF with a linear SVM (of numbers, ridge regression) on the same documents, and say which is better.
 
     Args:
         settings: of the run.
@@ -48,7 +48,8 @@ def compare_with_tfidf(
             "This model was not compared with TF-IDF, since the texts are not at hand: give --train files that have "
             "them beside the labels, or embed with the text among --keep-columns."
         )
-    print("training TF-IDF with a linear SVM to compare with (--no-compare-baselines leaves it out)", flush=True)
+    rival = f"TF-IDF with {'ridge regression' if data.encoding.problem_type == REGRESSION else 'a linear SVM'}"
+    print(f"training {rival} to compare with (--no-compare-baselines leaves it out)", flush=True)
     try:
         scores = tfidf_scores(data, settings.seed)
     except StrideformerError as error:
@@ -58,9 +59,7 @@ def compare_with_tfidf(
     metric = metric if metric in baseline else choose_metric(None, data.encoding.problem_type)
     ours, theirs = figures[metric], baseline[metric]
     loses = ours > theirs if metric in LOWER_IS_BETTER else ours < theirs
-    verdict = (
-        "WARNING: this model loses to TF-IDF with a linear SVM" if loses else "TF-IDF with a linear SVM is no better"
-    )
+    verdict = f"WARNING: this model loses to {rival}" if loses else f"{rival} is no better"
     sentence = f"{verdict}: validation {metric} {ours:.4f}, TF-IDF {theirs:.4f}{_chance(data, logits, scores)}"
     return Verdict(sentence, {"tfidf": baseline})
 

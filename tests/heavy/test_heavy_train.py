@@ -42,7 +42,7 @@ def settings(corpus: Path, **more: Any) -> dict[str, Any]:
         "encoder": str(corpus / "encoder"),
         "max_length": 16,
         "stride": 4,
-        "epochs": 4,
+        "epochs": 20,
         "learning_rate": 3e-3,
         "batch_size": 8,
         "device": "cpu",

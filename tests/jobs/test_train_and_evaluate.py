@@ -84,7 +84,8 @@ def test_train_then_evaluate(tmp_path: Path, encoder: Path, kind: str, capsys: p
         assert "say what they are with --problem-type" in capsys.readouterr().err
         arguments += ["--problem-type", "regression"]
     assert cli.main([str(argument) for argument in arguments]) == 0
-    assert "TF-IDF with a linear SVM" in capsys.readouterr().out
+    rival = "ridge regression" if kind == "a number" else "a linear SVM"
+    assert f"training TF-IDF with {rival} to compare with" in capsys.readouterr().out
     figures = json.loads((model / "training.json").read_text())["validation"]
     assert figures[metric] > least
     arguments = ["evaluate", "--corpus", other, "--model", model, "--json", report, "--resamples", "100"]
