@@ -76,7 +76,7 @@ def test_two_processes_of_ray_train_one_model(corpus: Path) -> None:
 @pytest.mark.usefixtures("no_ray")
 def test_a_process_of_ray_that_is_killed_is_replaced_and_goes_on(corpus: Path) -> None:
     """SIGKILL of one of two training processes once a checkpoint is there; the run ends as one that was left alone."""
-    given = settings(corpus, epochs=60, workers=2)
+    given = settings(corpus, epochs=25, workers=2)
     killed: list[int] = []
 
     def kill() -> None:
@@ -99,7 +99,7 @@ def test_a_process_of_ray_that_is_killed_is_replaced_and_goes_on(corpus: Path) -
     figures = train.run(TrainSettings.model_validate(given))
     assert killed
     history = json.loads((corpus / "model" / "training.json").read_text())["history"]
-    assert [row["epoch"] for row in history] == list(range(1, 61)), "no epoch is lost or trained twice"
+    assert [row["epoch"] for row in history] == list(range(1, 26)), "no epoch is lost or trained twice"
     alone = train.run(TrainSettings.model_validate(given | {"output": str(corpus / "alone")}))
     assert figures == pytest.approx(alone, abs=1e-4)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
 import torch
 from transformers import BertConfig, BertModel
@@ -123,6 +125,23 @@ def test_a_data_set_by_name_is_trained_on(tmp_path: Path, encoder: Path, capsys:
     assert "training: 54 documents; 6 left out (6 missing_label)" in capsys.readouterr().out
     assert json.loads((tmp_path / "model" / "training.json").read_text())["validation"]["accuracy"] > 0.75
     assert "datasets:\n- health_fact" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_documents_may_lie_in_object_storage(tmp_path: Path, encoder: Path, s3_bucket: str) -> None:
+    filesystem = pafs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"])
+    for name, seed in (("train.jsonl", 1), ("other.jsonl", 2)):
+        with filesystem.open_output_stream(f"{s3_bucket}/{name}") as stream:
+            stream.write(write(tmp_path / name, documents(40, seed)).read_bytes())
+    columns = ["--label-column", "topic", "--id-column", "id", "--device", "cpu"]
+    arguments = ["train", "--train", f"s3://{s3_bucket}/train.jsonl", "--validation", f"s3://{s3_bucket}/other.jsonl"]
+    arguments += ["--encoder", encoder, "--output", tmp_path / "model", "--max-length", "16", "--stride", "4"]
+    arguments += ["--aggregator", "num_attention_heads=4", "--epochs", "2", *columns]
+    assert cli.main([str(argument) for argument in arguments]) == 0
+    report = f"s3://{s3_bucket}/report.json"
+    arguments = ["evaluate", "--corpus", f"s3://{s3_bucket}/other.jsonl", "--model", tmp_path / "model"]
+    assert cli.main([str(argument) for argument in [*arguments, "--json", report, *columns]]) == 0
+    with filesystem.open_input_stream(f"{s3_bucket}/report.json") as stream:
+        assert json.loads(stream.read())["coverage"]["evaluated"] == 40
 
 
 def test_words_alone_need_no_encoder(tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]) -> None:
