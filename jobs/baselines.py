@@ -89,7 +89,7 @@ def tfidf_scores(data: TrainingData, seed: int = 0) -> np.ndarray:
 def mean_scores(settings: TrainSettings, data: TrainingData) -> np.ndarray:
     """(validation documents, num_labels) float32 scores of the mean of a document's chunk vectors."""
     frozen = settings.model_copy(update={"freeze_first_model": True})
-    config = new_config(frozen, data.encoding, data.encoder)
+    config = new_config(frozen, data)
     preparation = Preparation(frozen, new_model(config, settings.seed), data.encoding, data.encoder)
     training = _means(preparation.documents(data.training, None, "training"))
     validation = _means(preparation.documents(data.validation, None, "validation"))

@@ -106,6 +106,24 @@ class LabelEncoding:
         return dict(zip(self.names, numbers.tolist(), strict=True))
 
 
+def balanced_weights(encoding: LabelEncoding, labels: Tensor) -> list[float]:
+    """For each class the square root of how much rarer it is than others, which is kinder to noise than the ratio.
+
+    Args:
+        encoding: of the labels.
+        labels: of the training documents, encoded.
+
+    Raises:
+        StrideformerError: a regression has no classes.
+    """
+    if encoding.problem_type == REGRESSION:
+        raise StrideformerError("class_weights=balanced is for classes, and this is a regression: leave it out")
+    counts = np.array(list(encoding.counts(labels).values()), np.float64)
+    number = len(labels)
+    ratio = number / (len(counts) * counts) if encoding.problem_type == SINGLE else (number - counts) / counts
+    return [float(weight) for weight in np.sqrt(np.maximum(ratio, 1e-3))]
+
+
 def infer_problem_type(kind: pa.DataType) -> str:
     """The problem that a column of this type poses."""
     if _is_list(kind):

@@ -89,7 +89,9 @@ class TrainSettings(LabelledSettings):
         True, description="Embed every document once and train the aggregator alone; --no-… trains the encoder too."
     )
     aggregator: dict[str, Any] = Field(
-        default_factory=dict, description="Fields of StrideformerConfig for the aggregator, such as dropout=0.2."
+        default_factory=dict,
+        description="Fields of StrideformerConfig for the aggregator, such as dropout=0.2; "
+        "class_weights=balanced is made from the counts.",
     )
     max_length: int | None = Field(None, ge=1, description="Tokens in a chunk, special ones included [384].")
     stride: int | None = Field(None, ge=0, description="Tokens that a chunk shares with the one before [128].")

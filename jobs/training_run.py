@@ -46,7 +46,7 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     if is_first:
         folder.refuse(settings.resume)
     data = load_data(settings, settings.seed)
-    config = new_config(settings, data.encoding, data.encoder)
+    config = new_config(settings, data)
     choose_metric(settings.metric, data.encoding.problem_type)
     model = new_model(config, settings.seed)
     preparation = Preparation(settings, model, data.encoding, data.encoder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 from transformers import AutoConfig
 
 from jobs.labelled import LabelledDocuments
-from jobs.labels import LabelEncoding
+from jobs.labels import LabelEncoding, balanced_weights
 from jobs.train_settings import TrainSettings
+from jobs.training_data import TrainingData
 from jobs.training_embedding import embed
 from strideformer import ChunkEncoder, Chunker, Strideformer, StrideformerCollator, StrideformerConfig
 from strideformer.checkpoint import resolve_encoder, weights_hash
@@ -33,15 +35,12 @@ OWN_FIELDS = {
 }
 
 
-def new_config(
-    settings: TrainSettings, encoding: LabelEncoding, stored: EncoderIdentity | None = None
-) -> StrideformerConfig:
+def new_config(settings: TrainSettings, data: TrainingData) -> StrideformerConfig:
     """The config of the model to train.
 
     Args:
-        settings: of the job.
-        encoding: of the labels.
-        stored: what made the vectors, where they come from a store: how it cut documents is the default then.
+        settings: of the job. ``class_weights`` of the aggregator may be ``balanced``.
+        data: whose labels it has; how documents are cut is by default as in the store that they come from, if any.
 
     Raises:
         StrideformerError: the encoder is not there, or a field of ``--aggregator`` is unknown or wrong.
@@ -52,7 +51,9 @@ def new_config(
             raise StrideformerError(f"--aggregator {name}: there is no such field, use one of {', '.join(known)}")
     folder = resolve_encoder(str(settings.encoder))
     cut = {name: getattr(settings, name) for name in CHUNKING}
-    cut = {name: getattr(stored, name, DEFAULTS.get(name)) if cut[name] is None else cut[name] for name in CHUNKING}
+    cut = {
+        name: getattr(data.encoder, name, DEFAULTS.get(name)) if cut[name] is None else cut[name] for name in CHUNKING
+    }
     pooling, normalize = sentence_transformer_pooling(folder)
     first_model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if first_model_config.model_type == StrideformerConfig.model_type:
@@ -60,8 +61,11 @@ def new_config(
             f"--encoder {settings.encoder} is a Strideformer: give the encoder that it was trained over, "
             f"{first_model_config.first_model_name or 'a sentence transformer'}"
         )
+    fields = dict(settings.aggregator)
+    if fields.get("class_weights") == "balanced":
+        fields["class_weights"] = balanced_weights(data.encoding, data.encoding.encode(data.training.labels))
     try:
-        return _config(settings, encoding, first_model_config, cut, pooling, normalize)
+        return _config(settings, fields, data.encoding, first_model_config, cut, pooling, normalize)
     except TypeError as error:
         given = ", ".join(f"{name}={value}" for name, value in settings.aggregator.items())
         raise StrideformerError(f"--aggregator {given}: a value is of a wrong kind ({error})") from error
@@ -69,6 +73,7 @@ def new_config(
 
 def _config(
     settings: TrainSettings,
+    fields: Mapping[str, Any],
     encoding: LabelEncoding,
     first_model_config: Any,
     cut: dict[str, int | None],
@@ -79,7 +84,7 @@ def _config(
         first_model_config,
         {
             **small_aggregator(first_model_config.hidden_size),
-            **settings.aggregator,
+            **fields,
             "freeze_first_model": settings.freeze_first_model,
             **cut,
             "chunk_pooling": pooling,

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.labelled import LabelledColumns, LabelledDocuments, describe, read_labelled, split_off
-from jobs.labels import MULTI, REGRESSION, SINGLE, LabelEncoding
+from jobs.labels import MULTI, REGRESSION, SINGLE, LabelEncoding, balanced_weights
 from strideformer.errors import StrideformerError
 
 
@@ -129,3 +129,14 @@ def test_a_missing_label_is_of_single_labels(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"], "label": [["x"]]}), tmp_path / "train.parquet")
     with pytest.raises(StrideformerError, match="--missing-label -1 is for one label a document"):
         read_labelled([str(tmp_path / "train.parquet")], LabelledColumns(missing="-1"), {})
+
+
+def test_rare_classes_weigh_more() -> None:
+    single = LabelEncoding.of(column(["a"] * 8 + ["b"] * 2))
+    weights = balanced_weights(single, single.encode(column(["a"] * 8 + ["b"] * 2)))
+    assert weights == pytest.approx([(10 / 16) ** 0.5, (10 / 4) ** 0.5])
+    several = LabelEncoding.of(column([["a"], ["a", "b"], ["a"], ["a"], []]))
+    weights = balanced_weights(several, several.encode(column([["a"], ["a", "b"], ["a"], ["a"], []])))
+    assert weights == pytest.approx([0.5, 2.0])
+    with pytest.raises(StrideformerError, match="class_weights=balanced is for classes"):
+        balanced_weights(LabelEncoding(REGRESSION, ("value",)), single.encode(column(["a"])))

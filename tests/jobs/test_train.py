@@ -100,7 +100,9 @@ def test_a_model_card_says_what_the_checkpoint_is(
     tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus(tmp_path / "train.parquet", 80, 1)
-    train.run(settings(tmp_path, encoder, validation="0.25", epochs=1, learning_rate=1e-9, compare_baselines=True))
+    weighted = {"num_attention_heads": 4, "intermediate_size": 32, "class_weights": "balanced"}
+    train.run(settings(tmp_path, encoder, validation="0.25", epochs=1, learning_rate=1e-9, aggregator=weighted))
+    assert len(json.loads((tmp_path / "model" / "config.json").read_text())["class_weights"]) == 2
     assert "WARNING: this model loses to TF-IDF with a linear SVM: validation accuracy" in capsys.readouterr().out
     card = (tmp_path / "model" / "README.md").read_text()
     front = yaml.safe_load(card.split("---")[1])
