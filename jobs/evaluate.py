@@ -34,7 +34,7 @@ from jobs.evaluation.match import Matched, match_labels, match_predictions, refu
 from jobs.evaluation.predict import predict_corpus, predict_store
 from jobs.evaluation.table import print_evaluation
 from jobs.evaluation.truth import read_truth
-from jobs.output.predictions import Predictions, read_predictions
+from jobs.output.predictions import Predictions, read_others, read_predictions
 from strideformer import Pipeline
 from strideformer.checkpoint import checkpoint_folders
 from strideformer.errors import StrideformerError
@@ -60,7 +60,7 @@ def run(settings: EvaluateSettings) -> dict[str, Any]:
         require_made_by(predictions, str(settings.model))
     other = None
     if settings.against is not None:
-        other = match_predictions(matched, read_predictions(settings.against, settings.storage_option))
+        other = match_predictions(matched, read_others(settings.against, settings.storage_option))
     evaluation = evaluate(matched.documents, settings.length_buckets, settings.resamples, settings.seed)
     comparison = None if other is None else compare(other[0], other[1], settings.resamples, settings.seed)
     calibration = None if folder is None else calibrate(folder, matched.documents)

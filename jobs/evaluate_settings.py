@@ -52,7 +52,9 @@ class EvaluateSettings(JobSettings):
         "auto", description="For --corpus: number format of the encoder, as in classify."
     )
     against: str | None = Field(
-        None, description="Other predictions of the same documents, by id, for a paired comparison."
+        None,
+        description="Other predictions of the same documents, by id, for a paired comparison: of classify, or of "
+        "train --baseline.",
     )
     calibrate: bool = Field(
         False,

@@ -10,12 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from jobs.corpus.storage_errors import storage_error
 from jobs.output.commit import OWN_COLUMNS
 from jobs.output.record import PART, OutputFolder
 from strideformer.errors import StrideformerError
 
+# What a baseline of the train job leaves in place of parts.
+BASELINE_PREDICTIONS, BASELINE_FIGURES = "predictions.parquet", "metrics.json"
 NEEDED = ("doc_id", "label", "scores", "num_tokens", "truncated")
 
 
@@ -98,6 +101,41 @@ def read_predictions(url: str, options: Mapping[str, str], label_column: str | N
         finished="_SUCCESS" in names,
         model=record.get("fingerprint", {}).get("model"),
     )
+
+
+def read_others(url: str, options: Mapping[str, str]) -> Predictions:
+    """Predictions to compare others with: of classify, or of a baseline of the train job.
+
+    A baseline's have no scores that are probabilities, and no lengths: those are 1 for what is given, and 0.
+
+    Raises:
+        StrideformerError: as ``read_predictions``.
+    """
+    folder = OutputFolder(url, options)
+    names = folder.names()
+    if BASELINE_PREDICTIONS not in names or BASELINE_FIGURES not in names:
+        return read_predictions(url, options)
+    record = folder.read_json(BASELINE_FIGURES)
+    labels, problem_type = tuple(record["labels"]), str(record["problem_type"])
+    filesystem, path = folder.at(BASELINE_PREDICTIONS)
+    try:
+        table = pq.read_table(path, filesystem=filesystem, columns=["doc_id", "predicted"])
+    except Exception as error:  # fsspec's backends raise types of their own
+        raise storage_error(error, url) from error
+    predicted, number = _one(table.column("predicted")), len(table)
+    scores = np.zeros((number, len(labels)), np.float32)
+    if problem_type == "regression":
+        flat = pc.list_flatten(predicted) if pa.types.is_list(predicted.type) else predicted
+        scores = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(number, len(labels))
+        given = scores
+    elif problem_type == "multi_label_classification":
+        scores[pc.list_parent_indices(predicted).to_numpy(), _numbers(pc.list_flatten(predicted), labels, url)] = 1
+        given = scores > 0
+    else:
+        given = _numbers(predicted, labels, url)
+        scores[np.arange(number), given] = 1
+    nothing = (np.zeros(number, np.int64), np.zeros(number, bool), pa.array([], pa.string()))
+    return Predictions(url, labels, problem_type, _one(table.column("doc_id")), scores, given, *nothing)
 
 
 def quarantined_ids(folder: OutputFolder) -> pa.Array:

@@ -97,6 +97,28 @@ def test_train_then_evaluate(tmp_path: Path, encoder: Path, kind: str, capsys: p
     assert found["coverage"]["evaluated"] == 60
     assert found["figures"][metric]["value"] > least
     assert found["figures"][metric]["low"] <= found["figures"][metric]["value"] <= found["figures"][metric]["high"]
+    baseline = [
+        "train",
+        "--train",
+        training,
+        "--validation",
+        other,
+        "--baseline",
+        "tfidf",
+        "--id-column",
+        "id",
+        *columns,
+    ]
+    baseline += ["--output", tmp_path / "tfidf", *(["--problem-type", "regression"] if kind == "a number" else [])]
+    assert cli.main([str(argument) for argument in baseline]) == 0
+    of_baseline = json.loads((tmp_path / "tfidf" / "metrics.json").read_text())["validation"]
+    compared = [*arguments, "--against", tmp_path / "tfidf", "--overwrite"]
+    assert cli.main([str(argument) for argument in compared]) == 0
+    comparison = json.loads(report.read_text())["comparison"]
+    assert comparison["documents"] == 60
+    difference = found["figures"][metric]["value"] - of_baseline[metric]
+    assert comparison["differences"][metric]["value"] == pytest.approx(difference, abs=1e-5)
+    assert (comparison["p_value"] is None) == (kind == "a number")
     calibrate = cli.main([str(argument) for argument in [*arguments, "--calibrate", "--overwrite"]])
     config = json.loads((model / "config.json").read_text())
     if kind == "a number":
