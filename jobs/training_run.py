@@ -45,6 +45,9 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first:
         folder.refuse(settings.resume)
+    if settings.resume and folder.is_finished:
+        print(f"the run in {settings.output} is finished")
+        return {}
     data = load_data(settings, settings.seed)
     config = new_config(settings, data)
     choose_metric(settings.metric, data.encoding.problem_type)
@@ -53,9 +56,7 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     if is_first:
         print("\n".join(data.lines), flush=True)
         values = settings.model_dump(exclude=IRRELEVANT)
-        if not folder.begin(settings.resume, {"settings": values, "data": data.fingerprint}):
-            print(f"the run in {settings.output} is finished")
-            return {}
+        folder.begin(settings.resume, {"settings": values, "data": data.fingerprint})
         training, validation = _documents(preparation, data, folder)
         cut = cut_documents(training.chunk_counts, validation.chunk_counts, config.max_chunks)
         print(cut, flush=True)
