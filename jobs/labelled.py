@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from jobs.labelled_vectors import StoredVectors
 
 MISSING_LABEL = "missing_label"
+# Of more classes, the most and the least frequent are told.
+CLASSES_TOLD = 50
 # Column of a document's row in the stores that have its vectors.
 STORED = "_stored"
 
@@ -213,8 +215,14 @@ def describe(encoding: LabelEncoding, training: LabelledDocuments, validation: L
     lines.append(f"labels: {encoding.kind()}")
     trained = encoding.counts(encoding.encode(training.labels))
     checked = encoding.counts(encoding.encode(validation.labels))
-    lines += [f"  {label}: {number} in training, {checked[label]} in validation" for label, number in trained.items()]
+    said = [f"  {label}: {number} in training, {checked[label]} in validation" for label, number in trained.items()]
+    if len(said) > CLASSES_TOLD:
+        said = [said[index] for index in np.argsort(-np.array(list(trained.values())), kind="stable")]
+        half = CLASSES_TOLD // 2
+        said = [*said[:half], f"  … {len(said) - 2 * half:,} classes of fewer documents than these", *said[-half:]]
+    lines += said
     unchecked = [label for label, number in checked.items() if not number]
     if unchecked:
-        lines.append(f"no validation document has the label {', '.join(unchecked)}: its quality will not be known")
+        some = ", ".join(unchecked[:10]) + (f" and {len(unchecked) - 10:,} others" if len(unchecked) > 10 else "")
+        lines.append(f"no validation document has the label {some}: its quality will not be known")
     return lines

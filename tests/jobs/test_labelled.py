@@ -140,3 +140,14 @@ def test_rare_classes_weigh_more() -> None:
     assert weights == pytest.approx([0.5, 2.0])
     with pytest.raises(StrideformerError, match="class_weights=balanced is for classes"):
         balanced_weights(LabelEncoding(REGRESSION, ("value",)), single.encode(column(["a"])))
+
+
+def test_of_many_classes_the_most_and_the_least_frequent_are_told() -> None:
+    labels: list[object] = [f"c{index:03d}" for index in range(200) for _ in range(1 + index % 7)]
+    lines = describe(LabelEncoding.of(column(labels)), documents(labels), documents(labels[:50]))
+    assert len(lines) == 3 + 51 + 1
+    assert lines[3] == "  c006: 7 in training, 7 in validation"
+    assert lines[28] == "  … 150 classes of fewer documents than these"
+    assert lines[53] == "  c196: 1 in training, 0 in validation"
+    assert lines[-1].startswith("no validation document has the label c014, c015, ")
+    assert lines[-1].endswith(" and 176 others: its quality will not be known")
