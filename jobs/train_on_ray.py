@@ -55,7 +55,7 @@ def on_ray(workers: int) -> Any:
         from safetensors.torch import load_file
 
         if callbacks:
-            raise StrideformerError("--report-to tensorboard is of one process: leave it out with --workers")
+            raise StrideformerError("callbacks do not travel to other processes: leave them out with --workers")
         # Imports of torch and transformers take a minute and more on a machine with much else to do.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(SECONDS_TO_START))
         os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # it shows every line twice

@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from transformers import TrainerCallback
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from jobs.model_card import OF_THIS_MACHINE, model_card
@@ -71,9 +70,8 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
         new_options(settings),
         folder.work,
         resume=settings.resume,
-        report_to=() if settings.report_to in ("none", "tensorboard") else (settings.report_to,),
+        report_to=() if settings.report_to == "none" else (settings.report_to,),
         use_cpu=choose_device(settings.device).type == "cpu",
-        callbacks=_tensorboard(settings, folder),
         report=lambda row: print(progress_line(row), flush=True),
     )
     if is_first:
@@ -147,15 +145,6 @@ def require_tracker(name: str) -> None:
     """
     if name != "none" and find_spec(name) is None:
         raise StrideformerError(f"--report-to {name} needs it installed: pip install 'strideformer[tracking]'")
-
-
-def _tensorboard(settings: TrainSettings, folder: TrainingFolder) -> list[TrainerCallback]:
-    if settings.report_to != "tensorboard":
-        return []
-    from torch.utils.tensorboard import SummaryWriter
-    from transformers.integrations import TensorBoardCallback
-
-    return [TensorBoardCallback(SummaryWriter(log_dir=str(folder.output / "logs")))]
 
 
 def _wait_for_everyone() -> None:

@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments, set_seed
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 
 from strideformer.model import FIRST_MODEL, Strideformer
@@ -141,8 +142,9 @@ def train(
         folder: for the checkpoints of this run, which nobody else writes to.
         resume: go on from the last whole checkpoint in it, if there is one; the result is that of a run that was
             never stopped.
-        report_to: the Trainer's trackers: ``mlflow``, ``wandb``.
-        callbacks: more of them; of TensorBoard or Ray Train, for example.
+        report_to: the Trainer's trackers: ``mlflow``, ``wandb``, or ``tensorboard``, whose files are in ``logs`` beside
+            the folder.
+        callbacks: the Trainer's, for more than this.
         report: called with each row of the history.
     """
     metric = choose_metric(options.metric, model.config.problem_type)
@@ -172,7 +174,7 @@ def train(
         metric_for_best_model=f"eval_{metric}",
         greater_is_better=metric not in LOWER_IS_BETTER,
         seed=options.seed,
-        report_to=list(report_to) or "none",
+        report_to=[name for name in report_to if name != "tensorboard"] or "none",
         remove_unused_columns=False,
         disable_tqdm=True,
         use_cpu=use_cpu,
@@ -185,6 +187,10 @@ def train(
     if options.early_stopping is not None:
         every.append(EarlyStoppingCallback(options.early_stopping))
     every.append(_Reporter(report))
+    if "tensorboard" in report_to:
+        curves = TensorBoardCallback()
+        curves.logging_dir = str(folder.absolute().parent / "logs")
+        every.append(curves)
     trainer = StrideformerTrainer(model, training, validation, collate, options, args, [*every, *callbacks])
     trainer.remove_callback(PrinterCallback)
     set_seed(options.seed)

@@ -69,8 +69,10 @@ def right(corpus: Path) -> None:
 
 @pytest.mark.usefixtures("no_ray")
 def test_two_processes_of_ray_train_one_model(corpus: Path) -> None:
-    assert train.run(TrainSettings.model_validate(settings(corpus, workers=2)))["accuracy"] > 0.9
+    given = settings(corpus, workers=2, report_to="tensorboard")
+    assert train.run(TrainSettings.model_validate(given))["accuracy"] > 0.9
     right(corpus)
+    assert list((corpus / "model" / "logs").glob("events.*"))
 
 
 @pytest.mark.usefixtures("no_ray")
