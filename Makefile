@@ -33,6 +33,14 @@ $(VENV)/ready-test: $(VENV)/ready-base pyproject.toml
 	@$(PIP) --editable '.[test]'
 	@touch $@
 
+# MLflow's server has an environment of its own: it wants an older pyarrow than ours.
+$(VENV)/ready-heavy: $(VENV)/ready-test
+	@echo "Installing what the slow tests need …"
+	@$(PIP) --editable '.[tracking,train-ray]'
+	@test -x $(VENV)/mlflow-server/bin/python || $(PYTHON) -m venv $(VENV)/mlflow-server
+	@$(VENV)/mlflow-server/bin/python -m pip install --quiet --disable-pip-version-check 'mlflow==3.17.2'
+	@touch $@
+
 $(VENV)/ready-lint: $(VENV)/ready-base pyproject.toml
 	@$(PIP) --editable '.[lint,jobs]'
 	@touch $@
@@ -43,7 +51,7 @@ demo: $(VENV)/ready-demo  ## label 40 real documents with the embedded model
 test: $(VENV)/ready-test  ## run the tests
 	@$(BIN)/python -m pytest
 
-test-heavy: $(VENV)/ready-test  ## what is too slow for every change: 1 GB lines, 100,000 files, killed encoders, training on Ray (2 GB of disk)
+test-heavy: $(VENV)/ready-heavy  ## what is too slow for every change: 1 GB lines, 100,000 files, killed encoders, training on Ray (2 GB of disk)
 	@$(BIN)/python -m pytest tests/heavy -s --timeout 1800
 
 fuzz: $(VENV)/ready-test  ## any bytes as input for MINUTES minutes

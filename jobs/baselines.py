@@ -1,7 +1,7 @@
 """What a Strideformer must beat: TF-IDF with a linear SVM, logistic regression on mean vectors, the first tokens alone.
 
-A baseline writes its figures and its predictions on validation. Those of scikit-learn are not saved as models: that
-would take a pickle, which nobody should load from a stranger.
+A baseline writes its figures and its predictions on validation, which ``evaluate --against`` reads. Those of
+scikit-learn are not saved as models: that would take a pickle, which nobody should load from a stranger.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from sklearn.svm import LinearSVC
 
 from jobs.labelled import LabelledDocuments
 from jobs.labels import MULTI, REGRESSION, SINGLE, LabelEncoding
+from jobs.output.predictions import BASELINE_FIGURES, BASELINE_PREDICTIONS
 from jobs.train_settings import TrainSettings
 from jobs.training_data import TrainingData, load_data
 from jobs.training_setup import Preparation, new_config, new_model
-from jobs.truncation import predict_from_first_tokens
+from jobs.truncation import own_length, predict_from_first_tokens
 from strideformer.errors import StrideformerError
 from strideformer.training.documents import EmbeddedDocuments
 from strideformer.training.selection import measure
@@ -51,15 +52,18 @@ def run(settings: TrainSettings) -> dict[str, float]:
         scores = predict_from_first_tokens(settings, data, output)
     figures = measure_scores(scores, data, of_svm=settings.baseline == "tfidf")
     output.mkdir(parents=True, exist_ok=True)
-    pq.write_table(_predictions(scores, data), output / "predictions.parquet")
+    pq.write_table(_predictions(scores, data), output / BASELINE_PREDICTIONS)
     record = {
         "baseline": settings.baseline,
+        "labels": list(data.encoding.names),
+        "problem_type": data.encoding.problem_type,
         "seed": settings.seed,
+        **({"max_length": own_length(settings)} if settings.baseline == "truncate" else {}),
         "documents": len(data.training),
         "validation_documents": len(data.validation),
         "validation": figures,
     }
-    (output / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (output / BASELINE_FIGURES).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
     print(f"baseline {settings.baseline}, validation: {line}; figures and predictions are in {output}", flush=True)
     return figures
@@ -71,6 +75,8 @@ def tfidf_scores(data: TrainingData, seed: int = 0) -> np.ndarray:
     Terms of one document are left out, and a term's weight grows with the logarithm of its count, as is usual for
     topics (Joachims 1998; scikit-learn's own example of text classification).
     """
+    if not data.have_texts:
+        raise StrideformerError("the documents have no text for TF-IDF: give files that have it beside the labels")
     vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=min(2, len(data.training)))
     try:
         training = vectorizer.fit_transform(_whole_texts(data.training))
@@ -86,8 +92,8 @@ def tfidf_scores(data: TrainingData, seed: int = 0) -> np.ndarray:
 def mean_scores(settings: TrainSettings, data: TrainingData) -> np.ndarray:
     """(validation documents, num_labels) float32 scores of the mean of a document's chunk vectors."""
     frozen = settings.model_copy(update={"freeze_first_model": True})
-    config = new_config(frozen, data.encoding)
-    preparation = Preparation(frozen, new_model(config, settings.seed), data.encoding)
+    config = new_config(frozen, data)
+    preparation = Preparation(frozen, new_model(config, settings.seed), data.encoding, data.encoder)
     training = _means(preparation.documents(data.training, None, "training"))
     validation = _means(preparation.documents(data.validation, None, "validation"))
     regression = data.encoding.problem_type == REGRESSION

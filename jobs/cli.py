@@ -40,7 +40,10 @@ def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"strideformer {name}",
         usage=f"strideformer {name} {paths} [flags]".replace("  ", " ")
-        + (f"\n       strideformer {name} --embeddings STORE OUTPUT [flags]" * ("embeddings" in kind.model_fields)),
+        + (
+            f"\n       strideformer {name} --embeddings STORE OUTPUT [flags]"
+            * ({"inputs", "embeddings"} <= kind.model_fields.keys())
+        ),
         description=kind.__doc__,
         argument_default=argparse.SUPPRESS,
     )

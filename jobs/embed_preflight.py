@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.model_source import ModelSource
 from jobs.output.commit import EMBEDDED_COLUMNS, embedded_schema
 from jobs.preflight import Checked, check_corpus, fingerprint
-from jobs.settings import EmbedSettings, ShardedSettings
+from jobs.settings import EmbedSettings
 from jobs.stages.chunk import Chunking
 from strideformer.chunking import Chunker
 from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
@@ -50,7 +50,9 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
     disable_progress_bar()
     if AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type == "strideformer":
         folders = checkpoint_folders(settings.model)
-        encoder, config, tokenizer = encoder_of_checkpoint(folder, settings)
+        encoder, config, tokenizer = encoder_of_checkpoint(
+            folder, settings.max_length, settings.stride, settings.max_chunks
+        )
     else:
         folders = {"checkpoint": folder}
         encoder, config, tokenizer = _bare_encoder(folder, settings)
@@ -72,8 +74,10 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
     )
 
 
-def encoder_of_checkpoint(folder: Path, settings: ShardedSettings) -> tuple[EncoderIdentity, Any, Any]:
-    """A checkpoint's encoder, cut as the settings say; its config and its tokenizer.
+def encoder_of_checkpoint(
+    folder: Path, max_length: int | None = None, stride: int | None = None, max_chunks: int | None = None
+) -> tuple[EncoderIdentity, Any, Any]:
+    """A checkpoint's encoder, over documents cut as it was trained or as is said; its config and its tokenizer.
 
     Raises:
         StrideformerError: the checkpoint or its encoder cannot be loaded.
@@ -87,9 +91,9 @@ def encoder_of_checkpoint(folder: Path, settings: ShardedSettings) -> tuple[Enco
     if weights is None:
         weights = weights_hash(Strideformer.from_pretrained(folder).first_model.state_dict())
     chunking = {
-        "max_length": settings.max_length or config.max_length,
-        "stride": config.stride if settings.stride is None else settings.stride,
-        "max_chunks": settings.max_chunks or config.max_chunks,
+        "max_length": max_length or config.max_length,
+        "stride": config.stride if stride is None else stride,
+        "max_chunks": max_chunks or config.max_chunks,
     }
     return _identify(folder, weights, config, chunking)
 

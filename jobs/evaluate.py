@@ -1,7 +1,7 @@
 """The evaluate job: predictions and true labels, matched by id, to figures; and calibration from them.
 
-``strideformer evaluate PREDICTIONS --labels FILE``, ``strideformer evaluate --model CHECKPOINT --corpus FILE``,
-``python -m jobs.evaluate …``, or ``run(settings)``.
+``strideformer evaluate PREDICTIONS --labels FILE``, ``strideformer evaluate --model CHECKPOINT --corpus FILE``, or
+with ``--embeddings STORE`` in place of ``--corpus``; ``python -m jobs.evaluate …``, or ``run(settings)``.
 
 Figures are of the documents that have both a prediction and a label that the model knows. A labelled document that was
 quarantined, was not predicted, or has a label that the model does not have is counted and told; the accuracy that
@@ -27,13 +27,14 @@ from jobs.corpus.columns import InputColumns
 from jobs.corpus.labels import read_labels
 from jobs.corpus.storage import exists, resolve, write_atomically
 from jobs.corpus.storage_errors import storage_error
+from jobs.embeddings import EmbeddingStore
 from jobs.evaluate_settings import EvaluateSettings
 from jobs.evaluation.calibrate import calibrate, check_calibratable, require_made_by
 from jobs.evaluation.match import Matched, match_labels, match_predictions, refuse_unusable
-from jobs.evaluation.predict import predict_corpus
+from jobs.evaluation.predict import predict_corpus, predict_store
 from jobs.evaluation.table import print_evaluation
 from jobs.evaluation.truth import read_truth
-from jobs.output.predictions import Predictions, read_predictions
+from jobs.output.predictions import Predictions, read_others, read_predictions
 from strideformer import Pipeline
 from strideformer.checkpoint import checkpoint_folders
 from strideformer.errors import StrideformerError
@@ -55,11 +56,11 @@ def run(settings: EvaluateSettings) -> dict[str, Any]:
     folder = check_calibratable(str(settings.model)) if settings.calibrate else None
     disable_progress_bar()
     predictions, matched = predictions_and_labels(settings)
-    if settings.calibrate and not settings.corpus:
+    if settings.calibrate and settings.predictions is not None:
         require_made_by(predictions, str(settings.model))
     other = None
     if settings.against is not None:
-        other = match_predictions(matched, read_predictions(settings.against, settings.storage_option))
+        other = match_predictions(matched, read_others(settings.against, settings.storage_option))
     evaluation = evaluate(matched.documents, settings.length_buckets, settings.resamples, settings.seed)
     comparison = None if other is None else compare(other[0], other[1], settings.resamples, settings.seed)
     calibration = None if folder is None else calibrate(folder, matched.documents)
@@ -98,11 +99,14 @@ def predictions_and_labels(settings: EvaluateSettings) -> tuple[Predictions, Mat
             refuse_unusable(truth, space.names)
         predictions = predict_corpus(pipeline, settings.corpus, columns, settings.format, options)
         return predictions, match_labels(predictions, labels)
-    if settings.labels:
-        predictions = read_predictions(str(settings.predictions), options)
-        return predictions, match_labels(predictions, labels_of(settings, settings.labels))
-    predictions = read_predictions(str(settings.predictions), options, settings.label_column)
-    return predictions, match_labels(predictions, None)
+    labels = labels_of(settings, settings.labels) if settings.labels else None
+    kept = None if settings.labels else settings.label_column
+    if settings.embeddings is not None:
+        store = EmbeddingStore.open(settings.embeddings, options)
+        predictions = predict_store(store, str(settings.model), settings.device, kept)
+    else:
+        predictions = read_predictions(str(settings.predictions), options, kept)
+    return predictions, match_labels(predictions, labels)
 
 
 def labels_of(settings: EvaluateSettings, inputs: Sequence[str]) -> pa.Table:

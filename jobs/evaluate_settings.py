@@ -37,15 +37,24 @@ class EvaluateSettings(JobSettings):
     corpus: list[str] = Field(
         default_factory=list, description="Labelled documents to run --model on, here and without Ray."
     )
+    embeddings: str | None = Field(
+        None,
+        description="Store of `strideformer embed` to run --model's aggregator on, here and without Ray: labels are "
+        "--labels, or a column that the store kept.",
+    )
     text_column: str = Field("text", description="Column of the text in --corpus.")
     pair_column: str | None = Field(None, description="Column of the second, long text of a pair in --corpus.")
-    model: str | None = Field(None, description="Checkpoint for --corpus, or the one that --calibrate writes into.")
-    device: str = Field("auto", description="For --corpus: auto, cpu or cuda.")
+    model: str | None = Field(
+        None, description="Checkpoint for --corpus or --embeddings, or the one that --calibrate writes into."
+    )
+    device: str = Field("auto", description="For --corpus and --embeddings: auto, cpu or cuda.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="For --corpus: number format of the encoder, as in classify."
     )
     against: str | None = Field(
-        None, description="Other predictions of the same documents, by id, for a paired comparison."
+        None,
+        description="Other predictions of the same documents, by id, for a paired comparison: of classify, or of "
+        "train --baseline.",
     )
     calibrate: bool = Field(
         False,
@@ -77,16 +86,21 @@ class EvaluateSettings(JobSettings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.predictions is None) == (not self.corpus):
-            raise ValueError("give PREDICTIONS, or --corpus with --model, and not both")
+        sources = [self.predictions is not None, bool(self.corpus), self.embeddings is not None]
+        if sum(sources) != 1:
+            raise ValueError("give PREDICTIONS, or --corpus or --embeddings with --model, and not both")
         if self.corpus and self.labels:
             raise ValueError("labels are a column of the corpus: leave out --labels and give --label-column")
         if self.corpus and self.model is None:
             raise ValueError("--corpus needs the checkpoint that is to be evaluated: give --model")
+        if self.embeddings is not None and self.model is None:
+            raise ValueError("--embeddings needs the checkpoint that is to be evaluated: give --model")
         if self.calibrate and self.model is None:
             raise ValueError("--calibrate writes into a checkpoint: give it with --model")
-        if self.model is not None and not self.corpus and not self.calibrate:
-            raise ValueError("--model is for --corpus or --calibrate: predictions are evaluated without it")
+        if self.model is not None and self.predictions is not None and not self.calibrate:
+            raise ValueError("--model is for --corpus, --embeddings or --calibrate: predictions are evaluated without")
         if not self.corpus and not self.labels and self.label_column is None:
-            raise ValueError("give --labels, or with --label-column the column of true labels that classify kept")
+            raise ValueError(
+                "give --labels, or with --label-column the column of true labels that classify or embed kept"
+            )
         return self

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +14,17 @@ from jobs.corpus.columns import InputColumns
 from jobs.corpus.listing import list_inputs
 from jobs.corpus.plan import check_columns, make_plan
 from jobs.corpus.read import read_shard
-from jobs.labels import SINGLE, LabelEncoding, has_label
+from jobs.labels import MULTI, SINGLE, LabelEncoding, has_label
 from strideformer.errors import StrideformerError
 
+if TYPE_CHECKING:
+    from jobs.labelled_vectors import StoredVectors
+
 MISSING_LABEL = "missing_label"
+# Of more classes, the most and the least frequent are told.
+CLASSES_TOLD = 50
+# Column of a document's row in the stores that have its vectors.
+STORED = "_stored"
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,15 @@ class LabelledDocuments:
     """Documents that have a text and a label.
 
     Attributes:
-        table: ``doc_id`` string, ``_text`` large_string, ``_text_pair`` large_string (only of pairs), ``label``.
+        table: ``doc_id`` string, ``_text`` large_string, ``_text_pair`` large_string (only of pairs), ``label``;
+            ``_stored`` int64, the document's row in ``vectors``, where there are such.
         dropped: how many documents were left out, by reason: those of ``read_shard``, and ``missing_label``.
+        vectors: of stores of embeddings, which have the documents' chunk vectors; there may be no texts then.
     """
 
     table: pa.Table
     dropped: Mapping[str, int]
+    vectors: StoredVectors | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -57,6 +68,11 @@ class LabelledDocuments:
     def labels(self) -> pa.ChunkedArray:
         """As they were in the corpus."""
         return self.table.column("label")
+
+    @property
+    def have_texts(self) -> bool:
+        """Documents of a store that kept none, or of files with labels alone, have no texts."""
+        return "_text" in self.table.column_names
 
     def texts(self, start: int = 0, stop: int | None = None) -> tuple[list[str], list[str] | None]:
         """Texts, and second texts of pairs, of some documents, as ``Chunker.views`` takes them."""
@@ -70,6 +86,7 @@ def read_labelled(
     columns: LabelledColumns,
     options: Mapping[str, str],
     file_format: str = "auto",
+    needs_text: bool = True,
 ) -> LabelledDocuments:
     """Read a whole labelled corpus.
 
@@ -81,6 +98,7 @@ def read_labelled(
         columns: where texts and labels are.
         options: storage options.
         file_format: of all files; ``auto`` goes by each one's extension.
+        needs_text: refuse files without the column of the text; otherwise such have labels alone.
 
     Raises:
         StrideformerError: the corpus cannot be read, lacks a column, or has no document with a text and a label.
@@ -89,7 +107,13 @@ def read_labelled(
         raise StrideformerError(f"the label column {columns.label!r} is also a column of text: name another")
     needed = InputColumns(text=columns.text, pair=columns.pair, id=columns.id, keep=(columns.label,))
     files = list_inputs(inputs, options, None if file_format == "auto" else file_format)
-    kept = check_columns(files, needed, options)
+    try:
+        kept = check_columns(files, needed, options)
+    except StrideformerError:
+        if needs_text:
+            raise
+        needed = replace(needed, text=None, pair=None)
+        kept = check_columns(files, needed, options)
     plan = make_plan(files, needed, options)
     tables = [
         read_shard(plan.filter(pc.equal(plan.column("shard"), shard)), needed, kept, options)
@@ -109,6 +133,11 @@ def usable(table: pa.Table, columns: LabelledColumns, inputs: Sequence[str]) -> 
     labels = table.column(columns.label)
     labelled = has_label(labels)
     if columns.missing is not None:
+        if pa.types.is_nested(labels.type):
+            raise StrideformerError(
+                f"--missing-label {columns.missing} is for one label a document, and {columns.label!r} holds "
+                f"{labels.type}: leave it out; null is a missing label"
+            )
         is_missing = pc.fill_null(pc.equal(labels.cast(pa.string()), columns.missing), False)
         labelled = pc.and_(labelled, pc.invert(is_missing))
     # A label that could not be read is the reason of its row, so a row is counted once.
@@ -121,7 +150,7 @@ def usable(table: pa.Table, columns: LabelledColumns, inputs: Sequence[str]) -> 
     if not pc.any(fit).as_py():
         why = ", ".join(f"{number} {name}" for name, number in dropped.items())
         raise StrideformerError(f"no document of {', '.join(inputs)} has both a text and a label: {why}")
-    names = ["doc_id", "_text", *(["_text_pair"] if columns.pair is not None else [])]
+    names = ["doc_id", *(name for name in ("_text", "_text_pair", STORED) if name in table.column_names)]
     kept = table.select(names).append_column("label", labels).filter(fit)
     return LabelledDocuments(kept, dropped)
 
@@ -135,6 +164,7 @@ def split_off(
         documents: of both.
         share: of validation; with one class each, of every class: its documents are put in a random order, and of
             n the r-th (from 0) goes to validation if (r + 0.5) / n < share. So a class of a single document trains.
+            With several classes each, a document counts for the rarest of its own.
         seed: of the order.
         problem_type: as transformers names it.
 
@@ -144,9 +174,15 @@ def split_off(
     generator = np.random.default_rng((seed, 0x5711D))
     order = generator.permutation(len(documents))
     classes = np.zeros(len(documents), np.int64)
+    labels = documents.labels.combine_chunks()
     if problem_type == SINGLE:
-        encoded = documents.labels.combine_chunks().dictionary_encode()
-        classes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        classes = _numbers(labels)
+    elif problem_type == MULTI:
+        numbers = _numbers(pc.list_flatten(labels))
+        frequency = np.bincount(numbers, minlength=1)
+        rarest_last = np.argsort(-frequency[numbers], kind="stable")
+        # Of several values for one document the last is what stays; 0 is of those without a label.
+        classes[pc.list_parent_indices(labels).to_numpy()[rarest_last]] = numbers[rarest_last] + 1
     by_class = order[np.argsort(classes[order], kind="stable")]
     sizes = np.bincount(classes)
     rank = np.arange(len(documents)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -159,9 +195,14 @@ def split_off(
         )
     mask = pa.array(chosen)
     return (
-        LabelledDocuments(documents.table.filter(pc.invert(mask)), documents.dropped),
-        LabelledDocuments(documents.table.filter(mask), {}),
+        replace(documents, table=documents.table.filter(pc.invert(mask))),
+        replace(documents, table=documents.table.filter(mask), dropped={}),
     )
+
+
+def _numbers(labels: pa.Array) -> np.ndarray:
+    """(labels,) int64: a number for each value."""
+    return np.asarray(labels.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64))
 
 
 def describe(encoding: LabelEncoding, training: LabelledDocuments, validation: LabelledDocuments) -> list[str]:
@@ -171,10 +212,17 @@ def describe(encoding: LabelEncoding, training: LabelledDocuments, validation: L
         reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(documents.dropped.items()))
         left_out = f"; {sum(documents.dropped.values())} left out ({reasons})" if reasons else ""
         lines.append(f"{name}: {len(documents)} documents{left_out}")
+    lines.append(f"labels: {encoding.kind()}")
     trained = encoding.counts(encoding.encode(training.labels))
     checked = encoding.counts(encoding.encode(validation.labels))
-    lines += [f"  {label}: {number} in training, {checked[label]} in validation" for label, number in trained.items()]
+    said = [f"  {label}: {number} in training, {checked[label]} in validation" for label, number in trained.items()]
+    if len(said) > CLASSES_TOLD:
+        said = [said[index] for index in np.argsort(-np.array(list(trained.values())), kind="stable")]
+        half = CLASSES_TOLD // 2
+        said = [*said[:half], f"  … {len(said) - 2 * half:,} classes of fewer documents than these", *said[-half:]]
+    lines += said
     unchecked = [label for label, number in checked.items() if not number]
     if unchecked:
-        lines.append(f"no validation document has the label {', '.join(unchecked)}: its quality will not be known")
+        some = ", ".join(unchecked[:10]) + (f" and {len(unchecked) - 10:,} others" if len(unchecked) > 10 else "")
+        lines.append(f"no validation document has the label {some}: its quality will not be known")
     return lines

@@ -15,6 +15,8 @@ from strideformer.errors import StrideformerError
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 PROBLEM_TYPES = {"single-label": SINGLE, "multi-label": MULTI, "regression": REGRESSION}
 
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
 
 @dataclass(frozen=True)
 class LabelEncoding:
@@ -42,6 +44,8 @@ class LabelEncoding:
             StrideformerError: the column's type does not suit, or there are fewer than two classes.
         """
         kind = infer_problem_type(column.type) if problem_type is None else problem_type
+        if problem_type is None:
+            _refuse_numbers_in_strings(column)
         _refuse_type(column.type, kind)
         if kind == REGRESSION:
             width = _rows_of_numbers(column).shape[1]
@@ -85,6 +89,12 @@ class LabelEncoding:
         several[rows, classes] = 1
         return torch.from_numpy(several)
 
+    def kind(self) -> str:
+        """What the labels are, for a person."""
+        if self.problem_type == REGRESSION:
+            return "a number for each document" if len(self.names) == 1 else f"{len(self.names)} numbers for each"
+        return f"{'one' if self.problem_type == SINGLE else 'any'} of {len(self.names)} classes for each document"
+
     def counts(self, labels: Tensor) -> dict[str, int]:
         """How many documents have each class; of a regression nothing."""
         if self.problem_type == REGRESSION:
@@ -94,6 +104,24 @@ class LabelEncoding:
         else:
             numbers = labels.sum(dim=0).long()
         return dict(zip(self.names, numbers.tolist(), strict=True))
+
+
+def balanced_weights(encoding: LabelEncoding, labels: Tensor) -> list[float]:
+    """For each class the square root of how much rarer it is than others, which is kinder to noise than the ratio.
+
+    Args:
+        encoding: of the labels.
+        labels: of the training documents, encoded.
+
+    Raises:
+        StrideformerError: a regression has no classes.
+    """
+    if encoding.problem_type == REGRESSION:
+        raise StrideformerError("class_weights=balanced is for classes, and this is a regression: leave it out")
+    counts = np.array(list(encoding.counts(labels).values()), np.float64)
+    number = len(labels)
+    ratio = number / (len(counts) * counts) if encoding.problem_type == SINGLE else (number - counts) / counts
+    return [float(weight) for weight in np.sqrt(np.maximum(ratio, 1e-3))]
 
 
 def infer_problem_type(kind: pa.DataType) -> str:
@@ -121,6 +149,25 @@ def has_label(column: pa.ChunkedArray) -> pa.ChunkedArray:
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         usable = pc.and_(usable, pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(column), ""), False))
     return usable
+
+
+def _refuse_numbers_in_strings(column: pa.ChunkedArray) -> None:
+    """Numbers with a fraction, as CSV files have them, would each be a class of its own without a word.
+
+    Raises:
+        StrideformerError: every label is such a string, or a whole number beside such.
+    """
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return
+    strings = pc.utf8_trim_whitespace(pc.unique(column))
+    if not pc.all(pc.match_substring_regex(strings, NUMBER)).as_py():
+        return
+    fractions = strings.filter(pc.match_substring_regex(strings, "[.eE]"))
+    if len(fractions):
+        raise StrideformerError(
+            f"the labels are strings that are numbers, such as {fractions[0].as_py()!r}: say what they are with "
+            f"--problem-type, regression or single-label"
+        )
 
 
 def _refuse_type(kind: pa.DataType, problem_type: str) -> None:

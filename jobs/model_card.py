@@ -13,10 +13,25 @@ from sklearn.metrics import precision_recall_fscore_support
 from jobs.labels import REGRESSION, SINGLE
 from jobs.train_settings import TrainSettings
 from jobs.training_data import TrainingData
+from jobs.training_verdict import Verdict
 from strideformer import StrideformerConfig
 
+# Settings that say nothing elsewhere and something of whoever trained it.
+OF_THIS_MACHINE = {"train", "validation", "embeddings", "output", "dataset_path", "storage_option", "resume"}
 PACKAGES = ("strideformer", "torch", "transformers", "tokenizers", "accelerate", "scikit-learn", "numpy")
+AGGREGATOR = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "norm_position", "dropout"),
+    *("chunk_vector_norm", "chunk_positions", "input_dropout", "chunk_dropout", "document_pooling"),
+    *("mix_chunk_statistics", "classifier_hidden_size", "classifier_dropout", "loss", "class_weights"),
+    *("label_smoothing", "focal_gamma"),
+)
 CHUNKING = ("max_length", "stride", "max_chunks", "chunk_pooling", "normalize_embeddings")
+
+USE = """```
+strideformer classify INPUT OUTPUT --model THIS_FOLDER
+```
+
+or, in Python, `strideformer.Pipeline("THIS_FOLDER")(text).label`."""
 
 
 def model_card(
@@ -25,7 +40,8 @@ def model_card(
     data: TrainingData,
     figures: dict[str, float],
     logits: torch.Tensor,
-    baselines: dict[str, dict[str, float]],
+    verdict: Verdict,
+    cut: str,
 ) -> str:
     """Markdown with a head in YAML, as the Hugging Face hub reads it. No path of this machine is in it.
 
@@ -35,7 +51,8 @@ def model_card(
         data: that it was trained on.
         figures: on validation.
         logits: (validation documents, num_labels) float32.
-        baselines: figures on validation of each baseline that was trained.
+        verdict: of the comparison with baselines.
+        cut: how many documents were longer than what was read.
     """
     encoder = config.to_dict()["first_model_config"].get("_name_or_path")
     front: dict[str, Any] = {"library_name": "strideformer", "pipeline_tag": "text-classification"}
@@ -46,9 +63,11 @@ def model_card(
         front["datasets"] = [settings.dataset]
     front["metrics"] = list(figures)
     trained = "the aggregator alone, over a frozen encoder" if settings.freeze_first_model else "encoder and aggregator"
-    used = settings.model_dump(
-        exclude={"train", "validation", "output", "dataset_path", "storage_option", "resume", "encoder", "workers"}
-    )
+    said_elsewhere = {"encoder", "aggregator", "dataset", "workers", *CHUNKING}
+    used = settings.model_dump(exclude=OF_THIS_MACHINE | said_elsewhere, exclude_none=True) | {
+        "epochs": settings.passes
+    }
+    baselines = verdict.baselines
     sections = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# A Strideformer for {'regression' if data.encoding.problem_type == REGRESSION else 'classification'}",
@@ -57,13 +76,18 @@ def model_card(
         "\n".join(f"- {line.strip()}" for line in data.lines),
         "## Chunking",
         _table(("setting", "value"), [(name, getattr(config, name)) for name in CHUNKING]),
+        cut,
+        "## Aggregator",
+        _table(("setting", "value"), [(name, getattr(config, name)) for name in AGGREGATOR]),
         "## Quality on validation",
         "These documents chose the checkpoint, so the figures flatter it a little: measure on others what matters.",
         _table(("metric", "value", *baselines), _compared(figures, baselines)),
+        verdict.sentence,
     ]
     if data.encoding.problem_type != REGRESSION:
         sections += ["### By class", _by_class(data, logits)]
     sections += ["## Settings", _table(("setting", "value"), [(name, value) for name, value in used.items()])]
+    sections += ["## Use", USE]
     sections += ["## Versions", _table(("package", "version"), [(name, version(name)) for name in PACKAGES])]
     return "\n\n".join(sections) + "\n"
 

@@ -44,12 +44,16 @@ NAMED: Mapping[str, NamedDataset] = {
         ),
     ),
     "health_fact": NamedDataset(
-        "health_fact",
+        "ImperialCollegeLondon/health_fact",
         None,
         LabelledColumns(text="claim", label="label", pair="main_text", missing="-1"),
         ("false", "mixture", "true", "unproven"),
     ),
 }
+
+SPLITS = ("train", "validation")
+# What a folder may hold, by the first that it has: the builder of ``datasets`` and the files' extension.
+BUILDERS = (("parquet", "parquet"), ("csv", "csv"), ("json", "jsonl"), ("json", "json"))
 
 
 def read_named(name: str, folder: str | None = None) -> tuple[LabelledDocuments, LabelledDocuments]:
@@ -57,33 +61,48 @@ def read_named(name: str, folder: str | None = None) -> tuple[LabelledDocuments,
 
     Args:
         name: one of ``NAMED``.
-        folder: that holds ``train*.parquet`` and ``validation*.parquet`` of its schema; None asks the hub. No code of
-            the hub is run.
+        folder: that holds ``train*`` and ``validation*`` files of its schema, Parquet, CSV or JSON Lines; None asks
+            the hub. No code of the hub is run.
 
     Raises:
         StrideformerError: ``datasets`` is not installed, or the data set is not to be had.
     """
     if find_spec("datasets") is None:
         raise StrideformerError("--dataset needs the datasets package: pip install 'strideformer[train]'")
-    import datasets
-
     known = NAMED[name]
     try:
-        if folder is None:
-            found = datasets.load_dataset(known.repository, known.configuration)
-        else:
-            files = {split: str(Path(folder) / f"{split}*.parquet") for split in ("train", "validation")}
-            found = datasets.load_dataset("parquet", data_files=files)
+        found = _of_hub(known) if folder is None else _of_folder(Path(folder))
     except Exception as error:  # huggingface_hub, fsspec, httpx and datasets each have their own
         where = folder or f"the hub ({known.repository})"
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise StrideformerError(
-            f"the data set {name} cannot be read from {where} ({reason}): give a folder of its Parquet files with "
-            f"--dataset-path"
+            f"the data set {name} cannot be read from {where} ({reason}): give a folder of its files, train* and "
+            f"validation*, with --dataset-path"
         ) from error
     return _documents(found["train"], known, f"{name}/train"), _documents(
         found["validation"], known, f"{name}/validation"
     )
+
+
+def _of_folder(folder: Path) -> Any:
+    import datasets
+
+    for builder, extension in BUILDERS:
+        files = {split: sorted(map(str, folder.glob(f"{split}*.{extension}"))) for split in SPLITS}
+        if all(files.values()):
+            return datasets.load_dataset(builder, data_files=files)
+    raise FileNotFoundError(f"no train* and validation* files of {', '.join(end for _, end in BUILDERS)}")
+
+
+def _of_hub(known: NamedDataset) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(known.repository, known.configuration)
+    except RuntimeError:  # the repository has a script, which datasets no longer runs: the hub's own conversion, then
+        place = f"hf://datasets/{known.repository}@refs%2Fconvert%2Fparquet/{known.configuration or 'default'}"
+        files = {split: f"{place}/{split}/*.parquet" for split in SPLITS}
+        return datasets.load_dataset("parquet", data_files=files)
 
 
 def _documents(split: Any, known: NamedDataset, source: str) -> LabelledDocuments:

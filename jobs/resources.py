@@ -125,8 +125,13 @@ def alive_nodes() -> list[dict[str, float]]:
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def connect(address: str | None) -> bool:
-    """Connect to a Ray cluster, or start one of our own on this machine, on loopback and without a dashboard.
+def connect(address: str | None, dashboard: bool = False) -> bool:
+    """Connect to a Ray cluster, or start one of our own on this machine, on loopback.
+
+    Args:
+        address: of the cluster; None is RAY_ADDRESS, or else one of our own.
+        dashboard: of our own cluster: Ray Train asks it whether its controller lives, and warns every second where
+            there is none.
 
     Returns:
         Whether we started it (and so may shut it down).
@@ -149,7 +154,7 @@ def connect(address: str | None) -> bool:
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise StrideformerError(f"cannot connect to the Ray cluster at {address}: {error}") from error
         else:
-            start_on_loopback(**quiet)
+            start_on_loopback(include_dashboard=dashboard, **quiet)
     return True
 
 

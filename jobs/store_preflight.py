@@ -69,7 +69,7 @@ def check(settings: ClassifySettings) -> CheckedStore:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    encoder, config, _ = encoder_of_checkpoint(folder, settings)
+    encoder, config, _ = encoder_of_checkpoint(folder, settings.max_length, settings.stride, settings.max_chunks)
     require_same_encoder(store, encoder, settings.model)
     labels = LabelSpace.of(config)
     kept_output = pa.schema([pa.field(new, store.kept.field(name).type) for name, new in kept.items()])

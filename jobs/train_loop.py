@@ -55,7 +55,7 @@ def train(
     metric = choose_metric(options.metric, model.config.problem_type)
     sign = -1 if metric in LOWER_IS_BETTER else 1
     if options.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
     # One process's share of the batches, so there is nothing for Accelerate to divide.
     batches = training_batches(training, collate, options, rank, world)

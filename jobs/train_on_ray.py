@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.resources import connect, disconnect
+from jobs.sharded_job import JobFailedError
 from strideformer import Strideformer
 from strideformer.errors import StrideformerError
 from strideformer.training.batches import Collate
@@ -16,13 +19,19 @@ from strideformer.training.trainer import Report, TrainingResult
 
 # Rank 0 leaves the best weights here for the driver.
 WEIGHTS, RESULT = "best.safetensors", "result.pt"
+# Ray Train's own limit of 60 s for processes to start is reached on a busy machine, where they import torch; it then
+# starts them again, for ever.
+SECONDS_TO_START = 600
+# Processes that die, and starts that fail, before the run is given up; each goes on from the last checkpoint.
+FAILURES = 3
 
 
 def on_ray(workers: int) -> Any:
     """A way of training, as ``strideformer.training.trainer.train``, with so many processes.
 
-    The output folder must be one that every node sees, as checkpoints are written and read there. Documents travel
-    once a node through Ray's object store. One GPU a process where the cluster has GPUs.
+    A process that dies takes the others with it, and all go on from the last checkpoint. The output folder must be one
+    that every node sees, as checkpoints are written and read there. Documents travel once a node through Ray's object
+    store. One GPU a process where the cluster has GPUs.
     """
 
     def train(
@@ -41,33 +50,63 @@ def on_ray(workers: int) -> Any:
     ) -> TrainingResult:
         import ray
         import torch
-        from ray.train import RunConfig, ScalingConfig
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchTrainer
         from safetensors.torch import load_file
 
         if callbacks:
-            raise StrideformerError("--report-to tensorboard is of one process: leave it out with --workers")
-        ray.init(ignore_reinit_error=True, logging_level="ERROR")
-        given = (model, training, validation, collate, options, str(folder.resolve()), resume, report_to, use_cpu)
-        has_gpus = not use_cpu and ray.cluster_resources().get("GPU", 0) >= workers
-        TorchTrainer(
-            _in_one_process,
-            train_loop_config={"given": ray.put(given)},
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus),
-            run_config=RunConfig(storage_path=str(folder.resolve()), name="ray"),
-        ).fit()
+            raise StrideformerError("callbacks do not travel to other processes: leave them out with --workers")
+        # Imports of torch and transformers take a minute and more on a machine with much else to do.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(SECONDS_TO_START))
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # it shows every line twice
+        ours = connect(None, dashboard=True)
+        try:
+            has_gpus = not use_cpu and ray.cluster_resources().get("GPU", 0) >= workers
+            _require_room(workers)
+            given = (model, training, validation, collate, options, str(folder.resolve()), report_to, use_cpu, report)
+            TorchTrainer(
+                _in_one_process,
+                train_loop_config={"given": ray.put(given)},
+                scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus),
+                run_config=RunConfig(
+                    storage_path=str(folder.resolve()),
+                    name="ray",
+                    failure_config=FailureConfig(max_failures=FAILURES, controller_failure_limit=FAILURES),
+                ),
+            ).fit()
+        except TrainingFailedError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise JobFailedError(
+                f"training in {workers} processes failed more than {FAILURES} times ({reason}): the same command with "
+                f"--resume goes on from the last checkpoint"
+            ) from error
+        finally:
+            if ours:
+                disconnect()
         if not (folder / WEIGHTS).exists():
             raise StrideformerError(
                 f"the processes wrote no weights to {folder}: choose an output folder that every node sees"
             )
         model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
         model.eval()
-        result = TrainingResult(**torch.load(folder / RESULT, weights_only=True))
-        for row in result.history:
-            report(row)
-        return result
+        return TrainingResult(**torch.load(folder / RESULT, weights_only=True))
 
     return train
+
+
+def _require_room(workers: int) -> None:
+    """Refuse more processes than the cluster has processors: Ray would wait for more nodes for ever.
+
+    Raises:
+        StrideformerError: says how many there are.
+    """
+    import ray
+
+    processors = int(ray.cluster_resources().get("CPU", 0))
+    if workers > processors:
+        raise StrideformerError(
+            f"--workers {workers} is more than the {processors} CPUs of the Ray cluster: give at most {processors}"
+        )
 
 
 def _in_one_process(config: dict[str, Any]) -> None:
@@ -78,7 +117,7 @@ def _in_one_process(config: dict[str, Any]) -> None:
     from strideformer.model import FIRST_MODEL
     from strideformer.training.trainer import train
 
-    model, training, validation, collate, options, folder, resume, report_to, use_cpu = ray.get(config["given"])
+    model, training, validation, collate, options, folder, report_to, use_cpu, report = ray.get(config["given"])
     result = train(
         model,
         training,
@@ -86,9 +125,10 @@ def _in_one_process(config: dict[str, Any]) -> None:
         collate,
         options,
         Path(folder),
-        resume=resume,
+        resume=True,  # from nothing where this is the first attempt: the folder is new then
         report_to=report_to,
         use_cpu=use_cpu,
+        report=report,
     )
     if ray.train.get_context().get_world_rank() == 0:
         frozen = model.config.freeze_first_model

@@ -25,12 +25,20 @@ class LabelledSettings(JobSettings):
         description="Labelled documents that choose the best checkpoint, or a share of the training documents to set "
         "apart for that, such as 0.1, split by label and seed.",
     )
+    embeddings: list[str] = Field(
+        default_factory=list,
+        description="Stores of `strideformer embed` that have the documents' vectors, so that nothing is encoded: "
+        "--train and --validation are then files of ids and labels, or, without --train, the labels are a column that "
+        "the store kept and --validation is a share or another store.",
+    )
     output: str = Field(description="Folder for the checkpoint, on this machine; must not exist.")
     dataset: Literal["arxiv-classification", "health_fact"] | None = Field(
         None, description="A data set of the Hugging Face hub by name, in place of --train and --validation."
     )
     dataset_path: str | None = Field(
-        None, description="Folder of that data set's files (train*.parquet, validation*.parquet) in place of the hub."
+        None,
+        description="Folder of that data set's files, train* and validation* (Parquet, CSV or JSON Lines), in place of "
+        "the hub.",
     )
     format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "text"] = Field(
         "auto", description="Format of the inputs; auto goes by each file's extension."
@@ -73,16 +81,21 @@ class LabelledSettings(JobSettings):
 class TrainSettings(LabelledSettings):
     """Train a classifier of long documents, or a baseline beside it."""
 
-    encoder: str = Field(description="Sentence transformer: a folder, package:NAME, or a cached hub model.")
+    encoder: str | None = Field(
+        None,
+        description="Sentence transformer: a folder, package:NAME, or a cached hub model; --baseline tfidf needs none.",
+    )
     freeze_first_model: bool = Field(
         True, description="Embed every document once and train the aggregator alone; --no-… trains the encoder too."
     )
     aggregator: dict[str, Any] = Field(
-        default_factory=dict, description="Fields of StrideformerConfig for the aggregator, such as dropout=0.2."
+        default_factory=dict,
+        description="Fields of StrideformerConfig for the aggregator, such as dropout=0.2; "
+        "class_weights=balanced is made from the counts.",
     )
     max_length: int | None = Field(None, ge=1, description="Tokens in a chunk, special ones included [384].")
     stride: int | None = Field(None, ge=0, description="Tokens that a chunk shares with the one before [128].")
-    max_chunks: int = Field(128, ge=1, description="Most chunks of a document.")
+    max_chunks: int | None = Field(None, ge=1, description="Most chunks of a document [128].")
     train_max_chunks: int | None = Field(
         None, ge=1, description="In training, a random subset of so many chunks of a longer document in each epoch."
     )
@@ -122,7 +135,9 @@ class TrainSettings(LabelledSettings):
         description="Train this in place of a Strideformer: --encoder on the first tokens alone, logistic regression "
         "on mean chunk vectors, or a linear SVM on TF-IDF.",
     )
-    compare_baselines: bool = Field(False, description="Also train TF-IDF with a linear SVM, and say which is better.")
+    compare_baselines: bool = Field(
+        True, description="Also train TF-IDF with a linear model, and say which is better on validation."
+    )
     resume: bool = Field(False, description="Go on from the last checkpoint of a run that stopped.")
 
     @field_validator("aggregator", mode="before")
@@ -135,10 +150,16 @@ class TrainSettings(LabelledSettings):
 
     @model_validator(mode="after")
     def _data(self) -> Self:
-        if self.dataset is None and not (self.train and self.validation):
-            raise ValueError("give --train and --validation, or --dataset")
-        if self.dataset is not None and (self.train or self.validation):
+        if self.dataset is None and not ((self.train or self.embeddings) and self.validation):
+            raise ValueError("give --train and --validation, --embeddings and --validation, or --dataset")
+        if self.dataset is not None and (self.train or self.validation or self.embeddings):
             raise ValueError("--dataset has its own training and validation documents: leave out the others")
+        if self.encoder is None and self.baseline != "tfidf":
+            raise ValueError("give the sentence transformer to train over, with --encoder")
+        if self.embeddings and not self.freeze_first_model:
+            raise ValueError("--embeddings has the vectors of a frozen encoder: leave out --no-freeze-first-model")
+        if self.embeddings and self.baseline == "truncate":
+            raise ValueError("--baseline truncate reads texts: leave out --embeddings")
         if self.dataset_path is not None and self.dataset is None:
             raise ValueError("--dataset-path needs --dataset, which says what the files are")
         if self.pair_column == self.text_column:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from jobs.labelled import LabelledColumns, LabelledDocuments, describe, read_labelled, split_off
+from jobs.labelled_vectors import labelled_by_id, labelled_in_store, open_vectors, require_one_encoder
 from jobs.labels import PROBLEM_TYPES, LabelEncoding, infer_problem_type
 from jobs.named_datasets import read_named
 from jobs.train_settings import LabelledSettings
+from strideformer.encoder_identity import EncoderIdentity
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,27 @@ class TrainingData:
     lines: list[str]
 
     @property
+    def encoder(self) -> EncoderIdentity | None:
+        """What made the vectors of the documents, where they come from stores."""
+        return None if self.training.vectors is None else self.training.vectors.encoder
+
+    @property
+    def have_texts(self) -> bool:
+        """Whether all documents have theirs, of which those of stores may have none."""
+        return self.training.have_texts and self.validation.have_texts
+
+    @property
     def fingerprint(self) -> str:
-        """sha256 of ids, texts and labels."""
+        """sha256 of ids, texts, labels, and of the vectors of stores."""
         digest = hashlib.sha256()
         for documents in (self.training, self.validation):
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, documents.table.schema) as writer:
                 writer.write_table(documents.table.combine_chunks())
             digest.update(sink.getvalue())
+            if documents.vectors is not None:
+                digest.update(documents.vectors.encoder.hash.encode())
+                digest.update(np.ascontiguousarray(documents.vectors.chunk_vectors).data)
         return digest.hexdigest()
 
 
@@ -54,20 +71,45 @@ def load_data(settings: LabelledSettings, seed: int) -> TrainingData:
     if settings.dataset is not None:
         training, validation = read_named(settings.dataset, settings.dataset_path)
     else:
-        columns = LabelledColumns(
-            settings.text_column,
-            settings.label_column,
-            settings.pair_column,
-            settings.id_column,
-            settings.missing_label,
-        )
-        training = read_labelled(settings.train, columns, settings.storage_option, settings.format)
-        share = settings.validation_share
-        if share is None:
-            files = [part.strip() for part in (settings.validation or "").split(",")]
-            validation = read_labelled(files, columns, settings.storage_option, settings.format)
+        read = _from_stores(settings) if settings.embeddings else _from_files(settings)
+        training = read(settings.train)
+        if settings.validation_share is None:
+            validation = read([part.strip() for part in (settings.validation or "").split(",")])
         else:
             kind = problem_type or infer_problem_type(training.labels.type)
-            training, validation = split_off(training, share, seed, kind)
+            training, validation = split_off(training, settings.validation_share, seed, kind)
     encoding = LabelEncoding.of(training.labels, problem_type)
     return TrainingData(training, validation, encoding, describe(encoding, training, validation))
+
+
+def _columns(settings: LabelledSettings) -> LabelledColumns:
+    return LabelledColumns(
+        settings.text_column, settings.label_column, settings.pair_column, settings.id_column, settings.missing_label
+    )
+
+
+def _from_files(settings: LabelledSettings) -> Callable[[Sequence[str]], LabelledDocuments]:
+    def read(files: Sequence[str]) -> LabelledDocuments:
+        return read_labelled(files, _columns(settings), settings.storage_option, settings.format)
+
+    return read
+
+
+def _from_stores(settings: LabelledSettings) -> Callable[[Sequence[str]], LabelledDocuments]:
+    """Files with ids and labels, of documents in the stores; or, of no files, the labels that the stores kept."""
+    options = settings.storage_option
+    if settings.train:
+        vectors = open_vectors(settings.embeddings, options)
+        return lambda files: labelled_by_id(files, vectors, _columns(settings), options, settings.format)
+    first: list[LabelledDocuments] = []
+
+    def read(stores: Sequence[str]) -> LabelledDocuments:
+        documents = labelled_in_store(stores or settings.embeddings, _columns(settings), options)
+        first.append(documents)
+        ours, theirs = first[0].vectors, documents.vectors
+        assert ours is not None
+        assert theirs is not None
+        require_one_encoder(ours.encoder, ours.where, theirs.encoder, theirs.where)
+        return documents
+
+    return read

@@ -22,22 +22,22 @@ class TrainingFolder:
         self.output = Path(output)
         self.work = self.output / "_training"
 
-    def begin(self, resume: bool, fingerprint: dict[str, Any]) -> bool:
+    @property
+    def is_finished(self) -> bool:
+        """Whether a run here has come to its end."""
+        return (self.output / MARKER).exists()
+
+    def begin(self, resume: bool, fingerprint: dict[str, Any]) -> None:
         """Make the folder, or find the run that is to go on.
 
         Args:
             resume: whether a run may be there.
             fingerprint: what decides the result.
 
-        Returns:
-            False where the run is finished already.
-
         Raises:
             StrideformerError: the folder is there and not to be resumed, or holds a run of another fingerprint.
         """
         self.refuse(resume)
-        if (self.output / MARKER).exists():
-            return False
         file = self.work / "run.json"
         wanted = json.loads(json.dumps(fingerprint))
         if file.exists():
@@ -48,12 +48,11 @@ class TrainingFolder:
                     f"the run in {self.output} had another {', '.join(different)}: resume it with the same, or choose "
                     f"another output"
                 )
-            return True
+            return
         self.work.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
         partial.rename(file)
-        return True
 
     def refuse(self, resume: bool) -> None:
         """Refuse an output that holds something which is not to be resumed: asked before anything is read.
@@ -66,7 +65,7 @@ class TrainingFolder:
         if not resume:
             hint = ", or go on with --resume" if self.work.exists() else ""
             raise StrideformerError(f"output {self.output} exists: choose a folder that does not{hint}")
-        if not self.work.exists() and not (self.output / MARKER).exists() and any(self.output.iterdir()):
+        if not self.work.exists() and not self.is_finished and any(self.output.iterdir()):
             raise StrideformerError(f"output {self.output} holds no run to resume: choose a folder that does not exist")
 
     def finish(self, record: dict[str, Any]) -> None:

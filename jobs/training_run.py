@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
-from transformers import TrainerCallback
+import numpy as np
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from jobs.baselines import measure_scores, tfidf_scores
-from jobs.model_card import model_card
+from jobs.model_card import OF_THIS_MACHINE, model_card
 from jobs.train_settings import TrainSettings
 from jobs.training_data import TrainingData, load_data
 from jobs.training_folder import TrainingFolder
 from jobs.training_setup import Preparation, new_config, new_model, new_options
+from jobs.training_verdict import compare_with_tfidf
 from strideformer import Strideformer
 from strideformer.devices import choose_device
 from strideformer.errors import StrideformerError
-from strideformer.training.selection import LOWER_IS_BETTER, choose_metric
+from strideformer.training.selection import choose_metric
 
 # Settings that change nothing of the result, so that a run may be resumed with others.
-IRRELEVANT = {"output", "resume", "report_to", "compare_baselines", "storage_option", "dataset_path"}
+IRRELEVANT = {"output", "embeddings", "resume", "report_to", "compare_baselines", "storage_option", "dataset_path"}
 
 # Takes what strideformer.training.trainer.train takes, and gives what that gives.
 Train = Callable[..., Any]
@@ -35,22 +37,28 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     Returns:
         The figures of the best checkpoint on validation.
     """
+    disable_progress_bar()
+    set_verbosity_error()  # it has a word on the file system's clock at every checkpoint
+    require_tracker(settings.report_to)
     folder = TrainingFolder(settings.output)
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first:
         folder.refuse(settings.resume)
+    if settings.resume and folder.is_finished:
+        print(f"the run in {settings.output} is finished")
+        return {}
     data = load_data(settings, settings.seed)
-    config = new_config(settings, data.encoding)
+    config = new_config(settings, data)
     choose_metric(settings.metric, data.encoding.problem_type)
     model = new_model(config, settings.seed)
-    preparation = Preparation(settings, model, data.encoding)
+    preparation = Preparation(settings, model, data.encoding, data.encoder)
     if is_first:
         print("\n".join(data.lines), flush=True)
         values = settings.model_dump(exclude=IRRELEVANT)
-        if not folder.begin(settings.resume, {"settings": values, "data": data.fingerprint}):
-            print(f"the run in {settings.output} is finished")
-            return {}
+        folder.begin(settings.resume, {"settings": values, "data": data.fingerprint})
         training, validation = _documents(preparation, data, folder)
+        cut = cut_documents(training.chunk_counts, validation.chunk_counts, config.max_chunks)
+        print(cut, flush=True)
     _wait_for_everyone()
     if not is_first:
         training, validation = _documents(preparation, data, folder)
@@ -62,21 +70,32 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
         new_options(settings),
         folder.work,
         resume=settings.resume,
-        report_to=() if settings.report_to in ("none", "tensorboard") else (settings.report_to,),
+        report_to=() if settings.report_to == "none" else (settings.report_to,),
         use_cpu=choose_device(settings.device).type == "cpu",
-        callbacks=_tensorboard(settings, folder),
         report=lambda row: print(progress_line(row), flush=True),
     )
     if is_first:
-        _save(settings, data, model, preparation, folder, result)
+        _save(settings, data, model, preparation, folder, result, cut)
     figures: dict[str, float] = result.figures
     return figures
 
 
 def _documents(preparation: Preparation, data: TrainingData, folder: TrainingFolder) -> tuple[Any, Any]:
     return (
-        preparation.documents(data.training, folder.work / "vectors-training.safetensors", "training"),
-        preparation.documents(data.validation, folder.work / "vectors-validation.safetensors", "validation"),
+        preparation.documents(data.training, folder.work / "vectors-training", "training"),
+        preparation.documents(data.validation, folder.work / "vectors-validation", "validation"),
+    )
+
+
+def cut_documents(training: np.ndarray, validation: np.ndarray, max_chunks: int) -> str:
+    """How many documents the model does not see whole, of their numbers of chunks, for a person."""
+    full = [int((counts == max_chunks).sum()) for counts in (training, validation)]
+    mean = (training.sum() + validation.sum()) / (len(training) + len(validation))
+    if not any(full):
+        return f"every document is read whole, with {mean:.1f} chunks on average"
+    return (
+        f"{full[0]:,} of {len(training):,} training and {full[1]:,} of {len(validation):,} validation documents fill "
+        f"all {max_chunks} chunks: what they have beyond is not read (--max-chunks)"
     )
 
 
@@ -94,54 +113,38 @@ def _save(
     preparation: Preparation,
     folder: TrainingFolder,
     result: Any,
+    cut: str,
 ) -> None:
     model.save_pretrained(folder.output, include_first_model=not settings.freeze_first_model)
     preparation.tokenizer.save_pretrained(folder.output)
-    baselines = compare(settings, data, result.figures) if settings.compare_baselines else {}
-    card = model_card(settings, model.config, data, result.figures, result.logits, baselines)
+    verdict = compare_with_tfidf(settings, data, result.figures, result.logits)
+    card = model_card(settings, model.config, data, result.figures, result.logits, verdict, cut)
     (folder.output / "README.md").write_text(card, encoding="utf-8")
     # Without paths, which say nothing elsewhere and something of whoever trained it.
-    used = settings.model_dump(exclude={"train", "output", "validation", "dataset_path", "storage_option", "resume"})
+    used = settings.model_dump(exclude=OF_THIS_MACHINE)
     folder.finish(
         {
             "settings": used,
             "documents": len(data.training),
             "validation_documents": len(data.validation),
             "validation": result.figures,
-            "baselines": baselines,
+            "baselines": verdict.baselines,
             "history": result.history,
         }
     )
     line = ", ".join(f"{name} {value:.4f}" for name, value in result.figures.items())
     print(f"validation: {line}; the checkpoint is in {folder.output}", flush=True)
+    print(verdict.sentence, flush=True)
 
 
-def compare(settings: TrainSettings, data: TrainingData, figures: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Figures of TF-IDF on validation. Nobody should deploy a model that loses to it without being told."""
-    baseline = measure_scores(tfidf_scores(data, settings.seed), data, of_svm=True)
-    metric = choose_metric(settings.metric, data.encoding.problem_type)
-    metric = metric if metric in baseline else choose_metric(None, data.encoding.problem_type)
-    ours, theirs = figures[metric], baseline[metric]
-    loses = ours > theirs if metric in LOWER_IS_BETTER else ours < theirs
-    verdict = (
-        "WARNING: this model loses to TF-IDF with a linear SVM" if loses else "TF-IDF with a linear SVM is no better"
-    )
-    print(f"{verdict}: validation {metric} {ours:.4f}, TF-IDF {theirs:.4f}", flush=True)
-    return {"tfidf": baseline}
+def require_tracker(name: str) -> None:
+    """Refuse to start without the tracker's package.
 
-
-def _tensorboard(settings: TrainSettings, folder: TrainingFolder) -> list[TrainerCallback]:
-    if settings.report_to != "tensorboard":
-        return []
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise StrideformerError(
-            "--report-to tensorboard needs it installed: pip install 'strideformer[tracking]'"
-        ) from error
-    from transformers.integrations import TensorBoardCallback
-
-    return [TensorBoardCallback(SummaryWriter(log_dir=str(folder.output / "logs")))]
+    Raises:
+        StrideformerError: it is not installed.
+    """
+    if name != "none" and find_spec(name) is None:
+        raise StrideformerError(f"--report-to {name} needs it installed: pip install 'strideformer[tracking]'")
 
 
 def _wait_for_everyone() -> None:

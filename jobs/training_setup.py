@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import inspect
-import sys
-import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from jobs.labelled import LabelledDocuments
-from jobs.labels import LabelEncoding
+from jobs.labels import LabelEncoding, balanced_weights
 from jobs.train_settings import TrainSettings
+from jobs.training_data import TrainingData
+from jobs.training_embedding import embed
 from strideformer import ChunkEncoder, Chunker, Strideformer, StrideformerCollator, StrideformerConfig
-from strideformer.checkpoint import resolve_encoder
+from strideformer.checkpoint import resolve_encoder, weights_hash
 from strideformer.devices import choose_device
 from strideformer.encoder import load_tokenizer
+from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
 from strideformer.errors import StrideformerError
 from strideformer.pooling import sentence_transformer_pooling
-from strideformer.training.documents import Documents, EmbeddedDocuments, TokenizedDocuments, join
+from strideformer.training.documents import Documents, TokenizedDocuments
 from strideformer.training.options import TrainingOptions, choose_precision
 
-# Embedding is told of after this many documents.
-DOCUMENTS_BETWEEN_LINES = 50
+# How documents are cut, with the default where it does not depend on the encoder.
+CHUNKING = ("max_length", "stride", "max_chunks")
+DEFAULTS = {"max_chunks": 128}
 # What of the config the job decides, so that --aggregator may not.
 OWN_FIELDS = {
     *("self", "kwargs", "first_model_config", "first_model_name", "first_model_hash", "freeze_first_model"),
@@ -33,8 +35,12 @@ OWN_FIELDS = {
 }
 
 
-def new_config(settings: TrainSettings, encoding: LabelEncoding) -> StrideformerConfig:
+def new_config(settings: TrainSettings, data: TrainingData) -> StrideformerConfig:
     """The config of the model to train.
+
+    Args:
+        settings: of the job. ``class_weights`` of the aggregator may be ``balanced``.
+        data: whose labels it has; how documents are cut is by default as in the store that they come from, if any.
 
     Raises:
         StrideformerError: the encoder is not there, or a field of ``--aggregator`` is unknown or wrong.
@@ -43,18 +49,44 @@ def new_config(settings: TrainSettings, encoding: LabelEncoding) -> Strideformer
     for name in settings.aggregator:
         if name not in known:
             raise StrideformerError(f"--aggregator {name}: there is no such field, use one of {', '.join(known)}")
-    folder = resolve_encoder(settings.encoder)
+    folder = resolve_encoder(str(settings.encoder))
+    cut = {name: getattr(settings, name) for name in CHUNKING}
+    cut = {
+        name: getattr(data.encoder, name, DEFAULTS.get(name)) if cut[name] is None else cut[name] for name in CHUNKING
+    }
     pooling, normalize = sentence_transformer_pooling(folder)
     first_model_config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if first_model_config.model_type == StrideformerConfig.model_type:
+        raise StrideformerError(
+            f"--encoder {settings.encoder} is a Strideformer: give the encoder that it was trained over, "
+            f"{first_model_config.first_model_name or 'a sentence transformer'}"
+        )
+    fields = dict(settings.aggregator)
+    if fields.get("class_weights") == "balanced":
+        fields["class_weights"] = balanced_weights(data.encoding, data.encoding.encode(data.training.labels))
+    try:
+        return _config(settings, fields, data.encoding, first_model_config, cut, pooling, normalize)
+    except TypeError as error:
+        given = ", ".join(f"{name}={value}" for name, value in settings.aggregator.items())
+        raise StrideformerError(f"--aggregator {given}: a value is of a wrong kind ({error})") from error
+
+
+def _config(
+    settings: TrainSettings,
+    fields: Mapping[str, Any],
+    encoding: LabelEncoding,
+    first_model_config: Any,
+    cut: dict[str, int | None],
+    pooling: str,
+    normalize: bool,
+) -> StrideformerConfig:
     return StrideformerConfig.from_two_configs(
         first_model_config,
         {
             **small_aggregator(first_model_config.hidden_size),
-            **settings.aggregator,
+            **fields,
             "freeze_first_model": settings.freeze_first_model,
-            "max_length": settings.max_length,
-            "stride": settings.stride,
-            "max_chunks": settings.max_chunks,
+            **cut,
             "chunk_pooling": pooling,
             "normalize_embeddings": normalize,
             "first_model_name": settings.encoder,
@@ -110,26 +142,38 @@ class Preparation:
         settings: of the job.
         model: to be trained.
         encoding: of the labels.
+        stored: what made the documents' vectors, where they come from stores.
+
+    Raises:
+        StrideformerError: the vectors are of another encoder, or of documents cut otherwise, than the model's.
     """
 
-    def __init__(self, settings: TrainSettings, model: Strideformer, encoding: LabelEncoding) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        model: Strideformer,
+        encoding: LabelEncoding,
+        stored: EncoderIdentity | None = None,
+    ) -> None:
         self.settings = settings
         self.encoding = encoding
         self.model = model
         self.config = config = model.config
-        self.folder = resolve_encoder(settings.encoder)
+        self.folder = resolve_encoder(str(settings.encoder))
         self.tokenizer = load_tokenizer(self.folder)
         self.chunker = Chunker(self.tokenizer, config.max_length, config.stride, config.max_chunks)
         self.collate = StrideformerCollator(self.tokenizer, config.max_chunks)
         self._encoder: ChunkEncoder | None = None
+        if stored is not None:
+            self._require(stored)
 
     def documents(self, labelled: LabelledDocuments, kept: Path | None = None, what: str = "") -> Documents:
         """Documents as tensors.
 
         Args:
             labelled: the documents.
-            kept: file of their vectors, read where it is there and else written, so that a run that is resumed does
-                not embed again.
+            kept: folder of their vectors, read where they are there and else written, so that a run that is resumed
+                embeds only what is missing.
             what: they are called in lines of progress.
         """
         labels = self.encoding.encode(labelled.labels)
@@ -138,19 +182,8 @@ class Preparation:
             views = self.chunker.views(texts, pairs)
             takes = "token_type_ids" in inspect.signature(self.model.first_model.forward).parameters
             return TokenizedDocuments(views, self.chunker.template(pairs is not None), labels, takes)
-        if kept is not None and kept.exists():
-            held = load_file(kept)
-            return EmbeddedDocuments(held["chunk_vectors"], held["chunk_offsets"].numpy(), labels)
-        embedded = self._embed(labelled, what, labels)
-        if kept is not None:
-            partial = kept.with_suffix(".partial")
-            offsets = torch.from_numpy(embedded.chunk_offsets)
-            save_file({"chunk_vectors": embedded.chunk_vectors, "chunk_offsets": offsets}, partial)
-            partial.rename(kept)
-        return embedded
-
-    def _embed(self, labelled: LabelledDocuments, what: str, labels: torch.Tensor) -> EmbeddedDocuments:
-        """In float16, as the classify job rounds vectors."""
+        if labelled.vectors is not None:
+            return labelled.vectors.of(labelled, labels)
         if self._encoder is None:
             self._encoder = ChunkEncoder.from_pretrained(
                 self.folder,
@@ -159,11 +192,19 @@ class Preparation:
                 stride=self.config.stride,
                 max_chunks=self.config.max_chunks,
             )
-        vectors: list[np.ndarray] = []
-        started = time.monotonic()
-        for start in range(0, len(labelled), DOCUMENTS_BETWEEN_LINES):
-            encoded = self._encoder.encode(*labelled.texts(start, start + DOCUMENTS_BETWEEN_LINES))
-            vectors += [rows.astype(np.float16) for rows in encoded]
-            seconds = time.monotonic() - started
-            print(f"embedded {len(vectors)}/{len(labelled)} {what} documents in {seconds:.0f} s", file=sys.stderr)
-        return join(vectors, labels)
+        return embed(self._encoder, labelled, labels, kept, what)
+
+    def _require(self, stored: EncoderIdentity) -> None:
+        ours = EncoderIdentity(
+            weights=weights_hash(self.model.first_model.state_dict()),
+            tokenizer=tokenizer_hash(self.tokenizer.backend_tokenizer.to_str()),
+            **{name: getattr(self.config, name) for name in ("chunk_pooling", "normalize_embeddings", *CHUNKING)},
+        )
+        difference = stored.difference(ours)
+        if difference is not None:
+            name, theirs, wanted = difference
+            raise StrideformerError(
+                f"the embeddings in {', '.join(self.settings.embeddings)} are not those of {self.settings.encoder} as "
+                f"it is to be used: {name} is {theirs} in the store and {wanted} here; leave the setting out, or embed "
+                f"again with --model {self.settings.encoder}"
+            )

@@ -13,7 +13,9 @@ from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
+    EarlyStoppingCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -29,32 +31,42 @@ from strideformer.devices import choose_device
 from strideformer.encoder import load_tokenizer
 from strideformer.errors import StrideformerError
 from strideformer.training.options import choose_precision
-from strideformer.training.selection import LOWER_IS_BETTER, choose_metric, measure
+from strideformer.training.selection import LOWER_IS_BETTER, METRICS, choose_metric, measure
 
 # What an encoder of relative positions reads, where --max-length does not say: it has no limit of its own.
 UNLIMITED = 512
+METRIC_NAMES = {name for names in METRICS.values() for name in names}
 
 
-def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, output: Path) -> np.ndarray:
-    """Fine-tune ``--encoder`` on the first tokens, save it to ``output``, and score the validation documents.
-
-    The length is ``--max-length``, or else all that the model has positions for.
-
-    Returns:
-        (validation documents, num_labels) float32 logits.
+def own_length(settings: TrainSettings) -> int:
+    """How many tokens the baseline reads: ``--max-length``, or else all that the model has positions for.
 
     Raises:
         StrideformerError: the model has fewer positions than ``--max-length``.
     """
-    encoding = data.encoding
-    folder = resolve_encoder(settings.encoder)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(resolve_encoder(str(settings.encoder)), trust_remote_code=False)
     most = max_positions(config)
     length = settings.max_length or most or UNLIMITED
     if most is not None and length > most:
         raise StrideformerError(
             f"max_length={length} is more than the {most} positions of the encoder: use at most {most}"
         )
+    return length
+
+
+def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, output: Path) -> np.ndarray:
+    """Fine-tune ``--encoder`` on its first tokens, save it to ``output``, and score the validation documents.
+
+    Returns:
+        (validation documents, num_labels) float32 logits.
+
+    Raises:
+        StrideformerError: as ``own_length``.
+    """
+    encoding = data.encoding
+    folder = resolve_encoder(str(settings.encoder))
+    length = own_length(settings)
+    print(f"{settings.encoder} reads the first {length:,} tokens of a document, special ones included", flush=True)
     tokenizer = load_tokenizer(folder)
     set_seed(settings.seed)
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -66,6 +78,8 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
         trust_remote_code=False,
         dtype=torch.float32,
     )
+    if settings.gradient_checkpointing and model.supports_gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     metric = choose_metric(settings.metric, encoding.problem_type)
     device = choose_device(settings.device)
 
@@ -73,6 +87,7 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
         logits, labels = torch.from_numpy(prediction.predictions).float(), torch.from_numpy(prediction.label_ids)
         return measure(logits, labels, encoding.problem_type)
 
+    stop = settings.early_stopping
     precision = choose_precision(settings.precision, device, trains_first_model=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as work:
         arguments = TrainingArguments(
@@ -106,13 +121,25 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
             eval_dataset=_FirstTokens(data.validation, tokenizer, length, data),
             data_collator=DataCollatorWithPadding(tokenizer),
             compute_metrics=figures,
+            callbacks=[] if stop is None else [EarlyStoppingCallback(stop)],
         )
         trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_Progress())
         trainer.train()
         logits = trainer.predict(trainer.eval_dataset).predictions
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     return np.asarray(logits, np.float32)
+
+
+class _Progress(TrainerCallback):
+    """A line an epoch, on one process."""
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            names = [name for name in metrics if name.removeprefix("eval_") in METRIC_NAMES]
+            figures = ", ".join(f"{name.removeprefix('eval_')} {metrics[name]:.4f}" for name in names)
+            print(f"epoch {state.epoch:.4g}, step {state.global_step}: validation {figures}", flush=True)
 
 
 class _FirstTokens(Dataset[dict[str, Any]]):

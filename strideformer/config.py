@@ -27,8 +27,11 @@ DEFAULT_FIRST_MODEL = {
     "intermediate_size": 1536,
 }
 # These count positions from the padding token's id on, and so have that many fewer for tokens.
-POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "xlm-roberta-xl"}
-# These attend by relative distance and take any length, whatever their config says of positions.
+POSITIONS_AFTER_PADDING = {
+    *("roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "xlm-roberta-xl", "longformer"),
+}
+# These attend by relative distance and take any length, whatever their config says of positions; a DeBERTa does
+# unless it adds positions to its input, too.
 RELATIVE_POSITIONS = {"deberta", "deberta-v2", "t5", "mt5", "xlnet"}
 
 
@@ -248,7 +251,10 @@ def _is_local_path(name: str) -> bool:
 def max_positions(config: PreTrainedConfig) -> int | None:
     """The most tokens that an encoder has positions for; None where any length will do."""
     limit = getattr(config, "max_position_embeddings", None)
-    if limit is None or limit <= 0 or config.model_type in RELATIVE_POSITIONS:
+    relative = config.model_type in RELATIVE_POSITIONS
+    if config.model_type.startswith("deberta"):
+        relative = not config.position_biased_input
+    if limit is None or limit <= 0 or relative:
         return None
     if config.model_type in POSITIONS_AFTER_PADDING:
         limit -= (getattr(config, "pad_token_id", None) or 0) + 1

@@ -109,3 +109,19 @@ def write_corpus(file: Path, number: int, longest: int = 200, seed: int = 3) -> 
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, file, row_group_size=max(1, number // 4))
     return ids
+
+
+TOPICS = ("law", "network")
+WORDS_OF = {"law": "court law tax union".split(), "network": "packet route server client".split()}
+
+
+def write_topics(file: Path, number: int, longest: int = 80, seed: int = 1) -> list[dict[str, str]]:
+    """A Parquet corpus of ``doc_id, text, topic`` in which the words tell the topic, so that it can be learned."""
+    generator = np.random.default_rng(seed)
+    topics = [str(topic) for topic in generator.choice(TOPICS, number)]
+    words = [generator.choice(WORDS_OF[topic], generator.integers(5, longest)) for topic in topics]
+    ids = [f"doc-{index:05d}" for index in range(number)]
+    table = pa.table({"doc_id": ids, "text": [" ".join(row) for row in words], "topic": topics})
+    pq.write_table(table, file)
+    rows: list[dict[str, str]] = table.to_pylist()
+    return rows

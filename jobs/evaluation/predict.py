@@ -9,15 +9,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
+from transformers import AutoConfig
 
 from jobs.corpus.columns import InputColumns
 from jobs.corpus.listing import list_inputs
 from jobs.corpus.plan import make_plan
 from jobs.corpus.read import read_shard
 from jobs.corpus.source import shard_blocks
-from jobs.output.predictions import Predictions
+from jobs.embed_preflight import encoder_of_checkpoint
+from jobs.embeddings import EmbeddingStore
+from jobs.output.predictions import Predictions, quarantined_ids
+from jobs.output.record import OutputFolder
 from jobs.stages.columns import bisect
+from jobs.store_preflight import require_same_encoder
 from strideformer import Pipeline
+from strideformer.aggregation import DocumentAggregator
+from strideformer.aggregator import load_aggregator
+from strideformer.devices import choose_device
+from strideformer.locations import checkpoint_folder
+from strideformer.predictions import LabelSpace
 
 DOCUMENTS_AT_ONCE = 64
 SECONDS_BETWEEN_LINES = 10.0
@@ -60,21 +71,66 @@ def predict_corpus(
     space = pipeline.label_space
     none = (np.empty((0, len(space.names)), np.float32), np.empty(0, np.int64), np.empty(0, bool))
     logits, num_tokens, truncated = (np.concatenate(parts) for parts in zip(none, *found, strict=True))
-    scores = space.scores(logits)
-    given = space.labels(scores)
-    if space.problem_type == "single_label_classification":
-        given = given.argmax(axis=1)
+    scores, given = _scores(space, logits)
     return Predictions(
         url=", ".join(inputs),
         names=space.names,
         problem_type=space.problem_type,
         doc_ids=pa.concat_arrays([pa.array([], pa.string()), *ids]),
         scores=scores,
-        given=scores if space.problem_type == "regression" else given,
+        given=given,
         num_tokens=num_tokens,
         truncated=truncated,
         quarantined=pa.concat_arrays([pa.array([], pa.string()), *quarantined]),
     )
+
+
+def predict_store(store: EmbeddingStore, model: str, device: str, label_column: str | None) -> Predictions:
+    """Label every document of a store of embeddings by a checkpoint's aggregator, as classify over it would.
+
+    Args:
+        store: of documents; those in its quarantine are quarantined here.
+        model: the checkpoint.
+        device: ``auto``, ``cpu``, ``cuda``, …
+        label_column: kept one, to be read as the true labels.
+
+    Raises:
+        StrideformerError: the store's encoder is not the checkpoint's, or it kept no such column.
+    """
+    folder, _ = checkpoint_folder(model)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    require_same_encoder(store, encoder_of_checkpoint(folder)[0], model)
+    columns = ["num_tokens", "truncated", *([] if label_column is None else [label_column])]
+    documents = store.documents(columns)
+    aggregator = DocumentAggregator(load_aggregator(folder), choose_device(device))
+    logits = aggregator(torch.from_numpy(documents.chunk_vectors), documents.chunk_offsets).logits
+    finite = np.isfinite(logits).all(axis=1)
+    space = LabelSpace.of(config)
+    scores, given = _scores(space, logits[finite])
+    table = documents.columns.combine_chunks().filter(pa.array(finite))
+    ids = documents.columns.column("doc_id").combine_chunks()
+    lost = quarantined_ids(OutputFolder(store.url, store.options))
+    return Predictions(
+        url=store.url,
+        names=space.names,
+        problem_type=space.problem_type,
+        doc_ids=table.column("doc_id").combine_chunks(),
+        scores=scores,
+        given=given,
+        num_tokens=table.column("num_tokens").to_numpy(),
+        truncated=table.column("truncated").to_numpy(zero_copy_only=False),
+        quarantined=pa.concat_arrays([lost, ids.filter(pa.array(~finite))]),
+        labels=None if label_column is None else table.column(label_column).combine_chunks(),
+    )
+
+
+def _scores(space: LabelSpace, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What ``Predictions`` has as scores and given, of (documents, num_labels) logits."""
+    scores = space.scores(logits)
+    if space.problem_type == "regression":
+        return scores, scores
+    given = space.labels(scores)
+    return scores, given.argmax(axis=1) if space.problem_type == "single_label_classification" else given
 
 
 def _run(pipeline: Pipeline, documents: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,12 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from jobs.corpus.storage_errors import storage_error
 from jobs.output.commit import OWN_COLUMNS
 from jobs.output.record import PART, OutputFolder
 from strideformer.errors import StrideformerError
 
+# What a baseline of the train job leaves in place of parts.
+BASELINE_PREDICTIONS, BASELINE_FIGURES = "predictions.parquet", "metrics.json"
 NEEDED = ("doc_id", "label", "scores", "num_tokens", "truncated")
 # Where both are there, they tell whether early exit has left chunks unread.
 OF_EARLY_EXIT = ("num_chunks", "chunks_encoded")
@@ -85,8 +88,6 @@ def read_predictions(url: str, options: Mapping[str, str], label_column: str | N
     columns = [field.to_numpy(zero_copy_only=False) for field in structs.flatten()]
     scores = np.stack(columns, axis=1).astype(np.float32)
     problem_type, given = _given(_one(table.column("label")), label_names, scores, url)
-    quarantined = sorted(name for name in folder.names("_quarantine") if PART.fullmatch(name))
-    lost = _read(folder, "_quarantine", quarantined, ["doc_id"]).column("doc_id") if quarantined else None
     has_record = "job.json" in folder.names("_strideformer")
     record = folder.read_json("_strideformer/job.json") if has_record else {}
     return Predictions(
@@ -98,10 +99,53 @@ def read_predictions(url: str, options: Mapping[str, str], label_column: str | N
         given=given,
         num_tokens=None if _read_in_part(table) else table.column("num_tokens").to_numpy(),
         truncated=table.column("truncated").to_numpy(),
-        quarantined=pa.array([], pa.string()) if lost is None else _one(lost),
+        quarantined=quarantined_ids(folder),
         labels=None if label_column is None else _one(table.column(label_column)),
         finished="_SUCCESS" in names,
         model=record.get("fingerprint", {}).get("model"),
+    )
+
+
+def read_others(url: str, options: Mapping[str, str]) -> Predictions:
+    """Predictions to compare others with: of classify, or of a baseline of the train job.
+
+    A baseline's have no scores that are probabilities, and no lengths: those are 1 for what is given, and 0.
+
+    Raises:
+        StrideformerError: as ``read_predictions``.
+    """
+    folder = OutputFolder(url, options)
+    names = folder.names()
+    if BASELINE_PREDICTIONS not in names or BASELINE_FIGURES not in names:
+        return read_predictions(url, options)
+    record = folder.read_json(BASELINE_FIGURES)
+    labels, problem_type = tuple(record["labels"]), str(record["problem_type"])
+    filesystem, path = folder.at(BASELINE_PREDICTIONS)
+    try:
+        table = pq.read_table(path, filesystem=filesystem, columns=["doc_id", "predicted"])
+    except Exception as error:  # fsspec's backends raise types of their own
+        raise storage_error(error, url) from error
+    predicted, number = _one(table.column("predicted")), len(table)
+    scores = np.zeros((number, len(labels)), np.float32)
+    if problem_type == "regression":
+        flat = pc.list_flatten(predicted) if pa.types.is_list(predicted.type) else predicted
+        scores = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(number, len(labels))
+        given = scores
+    elif problem_type == "multi_label_classification":
+        scores[pc.list_parent_indices(predicted).to_numpy(), _numbers(pc.list_flatten(predicted), labels, url)] = 1
+        given = scores > 0
+    else:
+        given = _numbers(predicted, labels, url)
+        scores[np.arange(number), given] = 1
+    nothing = (np.zeros(number, np.int64), np.zeros(number, bool), pa.array([], pa.string()))
+    return Predictions(url, labels, problem_type, _one(table.column("doc_id")), scores, given, *nothing)
+
+
+def quarantined_ids(folder: OutputFolder) -> pa.Array:
+    """(documents,) string: the ids in a job's quarantine."""
+    parts = sorted(name for name in folder.names("_quarantine") if PART.fullmatch(name))
+    return (
+        _one(_read(folder, "_quarantine", parts, ["doc_id"]).column("doc_id")) if parts else pa.array([], pa.string())
     )
 
 

@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments, set_seed
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 
 from strideformer.model import FIRST_MODEL, Strideformer
@@ -141,20 +142,27 @@ def train(
         folder: for the checkpoints of this run, which nobody else writes to.
         resume: go on from the last whole checkpoint in it, if there is one; the result is that of a run that was
             never stopped.
-        report_to: the Trainer's trackers: ``mlflow``, ``wandb``.
-        callbacks: more of them; of TensorBoard or Ray Train, for example.
+        report_to: the Trainer's trackers: ``mlflow``, ``wandb``, or ``tensorboard``, whose files are in ``logs`` beside
+            the folder.
+        callbacks: the Trainer's, for more than this.
         report: called with each row of the history.
     """
     metric = choose_metric(options.metric, model.config.problem_type)
     when = "epoch" if options.checkpoint_steps is None else "steps"
     args = TrainingArguments(
         output_dir=str(folder),
+        run_name=folder.absolute().parent.name,
         num_train_epochs=options.epochs,
+        # The optimizer, schedule and batches are ours: these are what trackers record of them.
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        warmup_steps=options.warm_up,
+        lr_scheduler_type="cosine",
+        per_device_train_batch_size=options.batch_size,
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         max_grad_norm=options.max_grad_norm,
         bf16=options.precision == "bf16",
         fp16=options.precision == "fp16",
-        gradient_checkpointing=options.gradient_checkpointing,
         eval_strategy=when,
         save_strategy=when,
         logging_strategy=when,
@@ -166,17 +174,23 @@ def train(
         metric_for_best_model=f"eval_{metric}",
         greater_is_better=metric not in LOWER_IS_BETTER,
         seed=options.seed,
-        report_to=list(report_to) or "none",
+        report_to=[name for name in report_to if name != "tensorboard"] or "none",
         remove_unused_columns=False,
         disable_tqdm=True,
         use_cpu=use_cpu,
     )
+    if options.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     if args.n_gpu > 1:  # DataParallel would cut ragged batches; `accelerate launch` starts a process a GPU
         args._n_gpu = 1
     every: list[TrainerCallback] = []
     if options.early_stopping is not None:
         every.append(EarlyStoppingCallback(options.early_stopping))
     every.append(_Reporter(report))
+    if "tensorboard" in report_to:
+        curves = TensorBoardCallback()
+        curves.logging_dir = str(folder.absolute().parent / "logs")
+        every.append(curves)
     trainer = StrideformerTrainer(model, training, validation, collate, options, args, [*every, *callbacks])
     trainer.remove_callback(PrinterCallback)
     set_seed(options.seed)

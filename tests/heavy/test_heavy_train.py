@@ -1,44 +1,127 @@
-"""Training in two processes of a real Ray cluster."""
+"""Training in two processes: of a real Ray cluster, one of which is killed, and of torchrun."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import psutil
 import pytest
+import transformers
 
 from jobs import train
 from jobs.train_settings import TrainSettings
-from strideformer import Pipeline
-from tests.tiny import save_tiny_checkpoint
+from strideformer import Pipeline, Strideformer
+from strideformer.errors import StrideformerError
+from tests.tiny import save_tiny_checkpoint, write_topics
 
 
-@pytest.mark.usefixtures("ray_cluster")
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    encoder = save_tiny_checkpoint(tmp_path / "checkpoint")
-    import transformers
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    checkpoint = save_tiny_checkpoint(tmp_path / "checkpoint")
+    Strideformer.from_pretrained(checkpoint).first_model.save_pretrained(tmp_path / "encoder")
+    transformers.AutoTokenizer.from_pretrained(checkpoint).save_pretrained(tmp_path / "encoder")
+    write_topics(tmp_path / "train.parquet", 80)
+    return tmp_path
 
-    from strideformer import Strideformer
 
-    Strideformer.from_pretrained(encoder).first_model.save_pretrained(tmp_path / "encoder")
-    transformers.AutoTokenizer.from_pretrained(encoder).save_pretrained(tmp_path / "encoder")
-    texts = [("court law " if index % 2 else "packet route ") * (5 + index % 17) for index in range(80)]
-    labels = ["law" if index % 2 else "network" for index in range(80)]
-    pq.write_table(pa.table({"text": texts, "label": labels}), tmp_path / "train.parquet")
-    settings = {
-        "train": [str(tmp_path / "train.parquet")],
+def settings(corpus: Path, **more: Any) -> dict[str, Any]:
+    values = {
+        "train": [str(corpus / "train.parquet")],
+        "label_column": "topic",
         "validation": "0.2",
-        "output": str(tmp_path / "model"),
-        "encoder": str(tmp_path / "encoder"),
+        "output": str(corpus / "model"),
+        "encoder": str(corpus / "encoder"),
         "max_length": 16,
         "stride": 4,
-        "epochs": 4,
+        "epochs": 20,
         "learning_rate": 3e-3,
         "batch_size": 8,
         "device": "cpu",
-        "workers": 2,
     }
-    assert train.run(TrainSettings.model_validate(settings))["accuracy"] == 1.0
-    assert [prediction.label for prediction in Pipeline(tmp_path / "model", device="cpu")(texts[:2])] == labels[:2]
-    assert not (tmp_path / "model" / "_training").exists()
+    return values | more
+
+
+@pytest.fixture
+def no_ray() -> Iterator[None]:
+    """The command starts a Ray of its own, as it does for a person."""
+    import ray
+
+    assert not ray.is_initialized()
+    yield
+    ray.shutdown()
+
+
+def right(corpus: Path) -> None:
+    rows = write_topics(corpus / "other.parquet", 30, seed=5)
+    predictions = Pipeline(corpus / "model", device="cpu")([row["text"] for row in rows])
+    assert sum(one.label == row["topic"] for one, row in zip(predictions, rows, strict=True)) >= 27
+    assert not (corpus / "model" / "_training").exists()
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_two_processes_of_ray_train_one_model(corpus: Path) -> None:
+    given = settings(corpus, workers=2, report_to="tensorboard")
+    assert train.run(TrainSettings.model_validate(given))["accuracy"] > 0.9
+    right(corpus)
+    assert list((corpus / "model" / "logs").glob("events.*"))
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_a_process_of_ray_that_is_killed_is_replaced_and_goes_on(corpus: Path) -> None:
+    """SIGKILL of one of two training processes once a checkpoint is there; the run ends as one that was left alone."""
+    given = settings(corpus, epochs=25, workers=2)
+    killed: list[int] = []
+
+    def kill() -> None:
+        checkpoints = corpus / "model" / "_training"
+        while not killed:
+            if list(checkpoints.glob("checkpoint-*/trainer_state.json")):
+                found = [p.pid for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in p.name()]
+                found = found or [
+                    p.pid
+                    for p in psutil.Process().children(recursive=True)
+                    if "RayTrainWorker" in " ".join(p.cmdline())
+                ]
+                if found:
+                    os.kill(found[-1], signal.SIGKILL)
+                    killed.append(found[-1])
+            time.sleep(0.02)
+
+    watcher = threading.Thread(target=kill, daemon=True)
+    watcher.start()
+    figures = train.run(TrainSettings.model_validate(given))
+    assert killed
+    history = json.loads((corpus / "model" / "training.json").read_text())["history"]
+    assert [row["epoch"] for row in history] == list(range(1, 26)), "no epoch is lost or trained twice"
+    alone = train.run(TrainSettings.model_validate(given | {"output": str(corpus / "alone")}))
+    assert figures == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_more_processes_than_processors_are_refused(corpus: Path) -> None:
+    with pytest.raises(StrideformerError, match=r"--workers 999 is more than the \d+ CPUs of the Ray cluster"):
+        train.run(TrainSettings.model_validate(settings(corpus, workers=999)))
+
+
+@pytest.mark.parametrize("module", ["jobs.train", "jobs.train_loop"])
+def test_two_processes_of_torchrun_train_one_model(corpus: Path, module: str) -> None:
+    """What a machine of several GPUs does, on two CPU processes: each takes a share, and one writes."""
+    config = corpus / "job.yaml"
+    config.write_text(json.dumps(settings(corpus)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", module, "--config", str(config)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("the checkpoint is in") == 1
+    right(corpus)

@@ -289,7 +289,7 @@ def test_a_corpus_whose_labels_the_model_does_not_have_is_refused_before_it_runs
 def test_flags_are_frozen() -> None:
     """A flag that is renamed or removed breaks somebody's scripts: change this list knowingly."""
     assert sorted(EvaluateSettings.model_fields) == sorted(
-        "predictions labels label_column id_column format corpus text_column pair_column model device dtype against "
-        "calibrate length_buckets resamples seed json_file overwrite storage_option".split()
+        "predictions labels label_column id_column format corpus embeddings text_column pair_column model device dtype "
+        "against calibrate length_buckets resamples seed json_file overwrite storage_option".split()
     )
     assert all(field.description for field in EvaluateSettings.model_fields.values())

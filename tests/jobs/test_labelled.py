@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.labelled import LabelledColumns, LabelledDocuments, describe, read_labelled, split_off
-from jobs.labels import MULTI, REGRESSION, SINGLE, LabelEncoding
+from jobs.labels import MULTI, REGRESSION, SINGLE, LabelEncoding, balanced_weights
 from strideformer.errors import StrideformerError
 
 
@@ -53,6 +53,11 @@ def test_what_cannot_be_a_label_is_refused() -> None:
         LabelEncoding.of(column([0.5]), SINGLE)
     with pytest.raises(StrideformerError, match="a label is no number"):
         LabelEncoding.of(column(["a"]), REGRESSION)
+    with pytest.raises(StrideformerError, match=r"strings that are numbers, such as '2\.5': say what they are"):
+        LabelEncoding.of(column(["1", "2.5", "-3"]))
+    assert LabelEncoding.of(column(["1", "2.5"]), SINGLE).names == ("1", "2.5")
+    assert LabelEncoding.of(column(["1", "2"])).problem_type == SINGLE
+    assert LabelEncoding.of(column(["1.5", "v2"])).problem_type == SINGLE
     with pytest.raises(StrideformerError, match="needs two classes"):
         LabelEncoding.of(column(["a", "a"]))
     with pytest.raises(StrideformerError, match=r"lists of \[1, 2\] numbers"):
@@ -69,6 +74,7 @@ def test_documents_without_text_or_label_are_left_out_and_counted(tmp_path: Path
     assert found.dropped == {"null_text": 1, "missing_label": 2}
     lines = describe(LabelEncoding.of(found.labels), found, found)
     assert lines[0] == "training: 2 documents; 3 left out (2 missing_label, 1 null_text)"
+    assert lines[2] == "labels: one of 2 classes for each document"
     assert "  x: 1 in training, 1 in validation" in lines
     pq.write_table(pa.table({"text": ["a"], "label": pa.array([None], pa.string())}), tmp_path / "none.parquet")
     with pytest.raises(StrideformerError, match=r"no document of .* has both a text and a label: 1 missing_label"):
@@ -106,3 +112,42 @@ def test_a_share_is_split_off_by_class_and_seed() -> None:
     assert len(split_off(documents(values), 0.1, 0, REGRESSION)[1]) == 3
     with pytest.raises(StrideformerError, match="leaves nothing"):
         split_off(documents(["a", "b"]), 0.1, 0, SINGLE)
+
+
+def test_a_share_of_documents_with_several_labels_is_split_off_by_the_rarest() -> None:
+    """By chance alone a label of three documents would often be in validation and not in training."""
+    labels: list[object] = [["text", "a"]] * 50 + [["text", "b"]] * 10 + [["text", "rare"]] * 3 + [["text", "once"], []]
+    for seed in range(10):
+        training, validation = split_off(documents(labels), 0.2, seed, MULTI)
+        lists = [part.labels.to_pylist() for part in (training, validation)]
+        counted = [[sum(label in row for row in part) for label in ("a", "b", "rare", "once")] for part in lists]
+        assert counted == [[40, 8, 2, 1], [10, 2, 1, 0]]
+        assert sum(map(len, lists)) == 65
+
+
+def test_a_missing_label_is_of_single_labels(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "label": [["x"]]}), tmp_path / "train.parquet")
+    with pytest.raises(StrideformerError, match="--missing-label -1 is for one label a document"):
+        read_labelled([str(tmp_path / "train.parquet")], LabelledColumns(missing="-1"), {})
+
+
+def test_rare_classes_weigh_more() -> None:
+    single = LabelEncoding.of(column(["a"] * 8 + ["b"] * 2))
+    weights = balanced_weights(single, single.encode(column(["a"] * 8 + ["b"] * 2)))
+    assert weights == pytest.approx([(10 / 16) ** 0.5, (10 / 4) ** 0.5])
+    several = LabelEncoding.of(column([["a"], ["a", "b"], ["a"], ["a"], []]))
+    weights = balanced_weights(several, several.encode(column([["a"], ["a", "b"], ["a"], ["a"], []])))
+    assert weights == pytest.approx([0.5, 2.0])
+    with pytest.raises(StrideformerError, match="class_weights=balanced is for classes"):
+        balanced_weights(LabelEncoding(REGRESSION, ("value",)), single.encode(column(["a"])))
+
+
+def test_of_many_classes_the_most_and_the_least_frequent_are_told() -> None:
+    labels: list[object] = [f"c{index:03d}" for index in range(200) for _ in range(1 + index % 7)]
+    lines = describe(LabelEncoding.of(column(labels)), documents(labels), documents(labels[:50]))
+    assert len(lines) == 3 + 51 + 1
+    assert lines[3] == "  c006: 7 in training, 7 in validation"
+    assert lines[28] == "  … 150 classes of fewer documents than these"
+    assert lines[53] == "  c196: 1 in training, 0 in validation"
+    assert lines[-1].startswith("no validation document has the label c014, c015, ")
+    assert lines[-1].endswith(" and 176 others: its quality will not be known")

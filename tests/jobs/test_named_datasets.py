@@ -41,6 +41,17 @@ def test_arxiv_labels_are_named_where_the_files_have_numbers_alone(tmp_path: Pat
     assert training.labels.to_pylist() == ["math.AC", "math.ST"]
 
 
+@pytest.mark.parametrize("extension", ["csv", "jsonl"])
+def test_a_folder_may_hold_text_formats(tmp_path: Path, extension: str) -> None:
+    rows = {"claim": ["a", "b", "c"], "main_text": ["one", "two", "three"], "label": [3, -1, 0]}
+    for split in ("train", "validation"):
+        dataset = datasets.Dataset.from_dict(rows)
+        file = tmp_path / f"{split}.{extension}"
+        dataset.to_csv(file) if extension == "csv" else dataset.to_json(file)
+    training, _ = read_named("health_fact", str(tmp_path))
+    assert training.labels.to_pylist() == ["unproven", "false"]
+
+
 def test_a_data_set_that_is_not_to_be_had_is_told(tmp_path: Path) -> None:
     with pytest.raises(StrideformerError, match=r"health_fact cannot be read from .*--dataset-path"):
         read_named("health_fact", str(tmp_path))

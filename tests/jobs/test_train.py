@@ -17,9 +17,10 @@ from transformers import BertConfig, BertModel
 
 from jobs import train
 from jobs.train_settings import TrainSettings
+from jobs.training_run import cut_documents
 from strideformer import Pipeline
 from strideformer.errors import StrideformerError
-from tests.tiny import tiny_tokenizer
+from tests.tiny import save_tiny_checkpoint, tiny_tokenizer
 
 TOPICS = {"law": "court law tax union".split(), "network": "packet route server client".split()}
 
@@ -86,6 +87,10 @@ def test_what_is_wrong_with_the_data_is_told_before_training(tmp_path: Path, enc
         train.run(settings(tmp_path, encoder))
     with pytest.raises(StrideformerError, match=r"--aggregator layers: there is no such field, use one of .*dropout"):
         train.run(settings(tmp_path, encoder, aggregator={"layers": 3}, validation="0.3"))
+    with pytest.raises(StrideformerError, match=r"--aggregator dropout=x: a value is of a wrong kind"):
+        train.run(settings(tmp_path, encoder, aggregator={"dropout": "x"}, validation="0.3"))
+    with pytest.raises(StrideformerError, match=r"is a Strideformer: give the encoder that it was trained over"):
+        train.run(settings(tmp_path, save_tiny_checkpoint(tmp_path / "checkpoint"), validation="0.3"))
     with pytest.raises(StrideformerError, match="metric 'r2' does not suit"):
         train.run(settings(tmp_path, encoder, metric="r2", validation="0.3"))
     assert not (tmp_path / "model").exists()
@@ -95,7 +100,9 @@ def test_a_model_card_says_what_the_checkpoint_is(
     tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus(tmp_path / "train.parquet", 80, 1)
-    train.run(settings(tmp_path, encoder, validation="0.25", epochs=1, learning_rate=1e-9, compare_baselines=True))
+    weighted = {"num_attention_heads": 4, "intermediate_size": 32, "class_weights": "balanced"}
+    train.run(settings(tmp_path, encoder, validation="0.25", epochs=1, learning_rate=1e-9, aggregator=weighted))
+    assert len(json.loads((tmp_path / "model" / "config.json").read_text())["class_weights"]) == 2
     assert "WARNING: this model loses to TF-IDF with a linear SVM: validation accuracy" in capsys.readouterr().out
     card = (tmp_path / "model" / "README.md").read_text()
     front = yaml.safe_load(card.split("---")[1])
@@ -104,10 +111,21 @@ def test_a_model_card_says_what_the_checkpoint_is(
     assert "- law: " in card
     assert len([line for line in card.splitlines() if line.startswith(("| law |", "| network |"))]) == 2
     assert "| max_length | 16 |" in card
+    assert "every document is read whole, with " in card
+    assert "| num_hidden_layers | 1 |" in card
+    assert "| epochs | 1 |" in card
+    assert "WARNING: this model loses to TF-IDF" in card
+    assert "| torch | " in card
     assert str(tmp_path) not in card + (tmp_path / "model" / "training.json").read_text().replace(str(encoder), "")
     record = json.loads((tmp_path / "model" / "training.json").read_text())
     assert record["baselines"]["tfidf"]["accuracy"] > record["validation"]["accuracy"]
     assert not (tmp_path / "model" / "_training").exists()
+
+
+def test_documents_that_are_not_read_whole_are_told() -> None:
+    told = cut_documents(np.array([1, 8, 8]), np.array([3]), 8)
+    assert told.startswith("2 of 3 training and 0 of 1 validation documents fill all 8 chunks: ")
+    assert cut_documents(np.array([1, 7]), np.array([4]), 8).endswith("with 4.0 chunks on average")
 
 
 def test_several_labels_and_pairs_with_a_trained_encoder(tmp_path: Path, encoder: Path) -> None:

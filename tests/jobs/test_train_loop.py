@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from jobs import train_loop
+from strideformer import Chunker
 from strideformer.errors import StrideformerError
 from strideformer.training import TrainingOptions
 from strideformer.training.trainer import train
 from tests.strideformer.training.separable import COLLATE, new_model, separable
+from tests.strideformer.training.test_in_force import chunker, run
+
+__all__ = ["chunker"]  # the fixture
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
@@ -32,6 +36,20 @@ def test_the_plain_loop_takes_the_steps_of_the_trainer(tmp_path: Path, accumulat
     assert results[0].figures == pytest.approx(results[1].figures, abs=1e-4)
     for name, weight in models[0].state_dict().items():
         torch.testing.assert_close(weight, models[1].state_dict()[name], rtol=0, atol=1e-5)
+
+
+def test_the_plain_loop_takes_the_steps_of_the_trainer_for_both_models(tmp_path: Path, chunker: Chunker) -> None:
+    """With dropout in both, so that each draws the same numbers in the same order."""
+    results = [
+        run(way, chunker, tmp_path / name, epochs=2, gradient_checkpointing=True, budget=400)
+        for name, way in (("trainer", train), ("loop", train_loop.train))
+    ]
+    (ours, _, trained), (theirs, _, looped) = results
+    assert trained.figures == pytest.approx(looped.figures, abs=1e-4)
+    losses = [[row["train_loss"] for row in result.history] for result in (trained, looped)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    for name, weight in ours.state_dict().items():
+        torch.testing.assert_close(weight, theirs.state_dict()[name], rtol=0, atol=1e-5)
 
 
 def test_what_the_plain_loop_cannot_do_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Encoding the documents that an aggregator is trained on, part by part, so that a run that is killed keeps them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from safetensors.torch import load_file, save_file
+
+from jobs.labelled import LabelledDocuments
+from strideformer import ChunkEncoder
+from strideformer.training.documents import EmbeddedDocuments
+
+# A part ends with the document that fills it up: about 1,000 chunks of 384 tokens, half a minute on two cores.
+BYTES_IN_A_PART = 1 << 20
+DOCUMENTS_IN_A_PART = 256
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def embed(
+    encoder: ChunkEncoder, labelled: LabelledDocuments, labels: torch.Tensor, kept: Path | None, what: str
+) -> EmbeddedDocuments:
+    """The chunk vectors of documents, in float16, as the classify job rounds them.
+
+    Args:
+        encoder: of the texts.
+        labelled: the documents.
+        labels: as training takes them.
+        kept: folder of the parts: those that are there are read, and the others written.
+        what: the documents are called in lines of progress.
+    """
+    parts: list[dict[str, torch.Tensor]] = []
+    started = told = time.monotonic()
+    done = encoded = 0
+    for start, stop in _parts(labelled):
+        file = None if kept is None else kept / f"{start:08d}.safetensors"
+        if file is not None and file.exists():
+            parts.append(load_file(file))
+        else:
+            parts.append(_encode(encoder, labelled, start, stop))
+            encoded += stop - start
+            if file is not None:
+                file.parent.mkdir(exist_ok=True)
+                save_file(parts[-1], file.with_suffix(".partial"))
+                file.with_suffix(".partial").rename(file)
+        done += stop - start
+        now = time.monotonic()
+        if now - told > SECONDS_BETWEEN_LINES and done < len(labelled):
+            told = now
+            left = (len(labelled) - done) * (now - started) / max(1, encoded)
+            print(f"embedded {done:,} of {len(labelled):,} {what} documents, about {left:.0f} s left", file=sys.stderr)
+    counts = torch.cat([part["chunk_counts"] for part in parts]).numpy()
+    vectors = torch.cat([part["chunk_vectors"] for part in parts])
+    if encoded:
+        seconds = time.monotonic() - started
+        print(f"embedded {encoded:,} {what} documents, {len(vectors):,} chunks in {seconds:.0f} s", file=sys.stderr)
+    return EmbeddedDocuments(vectors, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), labels)
+
+
+def _encode(encoder: ChunkEncoder, labelled: LabelledDocuments, start: int, stop: int) -> dict[str, torch.Tensor]:
+    encoded = encoder.encode(*labelled.texts(start, stop))
+    return {
+        "chunk_vectors": torch.from_numpy(np.concatenate(encoded).astype(np.float16)),
+        "chunk_counts": torch.tensor([len(rows) for rows in encoded]),
+    }
+
+
+def _parts(labelled: LabelledDocuments) -> Iterator[tuple[int, int]]:
+    """First and last row of each part, which depend on nothing but the documents."""
+    table = labelled.table
+    texts = [table.column(name) for name in ("_text", "_text_pair") if name in table.column_names]
+    lengths = sum(pc.binary_length(column).to_numpy() for column in texts)
+    start = size = 0
+    for row, length in enumerate(np.asarray(lengths).tolist()):
+        size += length
+        if size >= BYTES_IN_A_PART or row + 1 - start == DOCUMENTS_IN_A_PART:
+            yield start, row + 1
+            start, size = row + 1, 0
+    if start < len(labelled):
+        yield start, len(labelled)

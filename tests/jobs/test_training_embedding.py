@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from jobs import training_embedding
+from jobs.labelled import LabelledDocuments
+from jobs.training_embedding import embed
+from strideformer import ChunkEncoder
+from tests.tiny import texts
+
+
+def test_what_was_embedded_before_a_kill_is_not_embedded_again(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training_embedding, "DOCUMENTS_IN_A_PART", 4)
+    documents = LabelledDocuments(pa.table({"_text": pa.array(texts(10), pa.large_string())}), {})
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4, 8)
+    labels = torch.arange(10)
+    whole = embed(encoder, documents, labels, tmp_path / "kept", "training")
+    vectors = np.concatenate(encoder.encode(texts(10)))
+    np.testing.assert_allclose(whole.chunk_vectors.numpy(), vectors, atol=2e-3)
+    assert "embedded 10 training documents" in capsys.readouterr().err
+    files = sorted((tmp_path / "kept").iterdir())
+    assert [file.name for file in files] == ["00000000.safetensors", "00000004.safetensors", "00000008.safetensors"]
+    files[1].rename(tmp_path / "kept" / "00000004.partial")  # what a kill leaves
+    again = embed(encoder, documents, labels, tmp_path / "kept", "training")
+    assert torch.equal(again.chunk_vectors, whole.chunk_vectors)
+    np.testing.assert_array_equal(again.chunk_offsets, whole.chunk_offsets)
+    assert "embedded 4 training documents" in capsys.readouterr().err
+
+
+def test_a_part_is_of_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_embedding, "BYTES_IN_A_PART", 10)
+    lengths = [3, 3, 3, 3, 30, 1, 9, 1]
+    documents = LabelledDocuments(pa.table({"_text": pa.array(["x" * n for n in lengths], pa.large_string())}), {})
+    assert list(training_embedding._parts(documents)) == [(0, 4), (4, 5), (5, 7), (7, 8)]

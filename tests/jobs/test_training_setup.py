@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import dataclasses
+
+from jobs.train_settings import TrainSettings
+from jobs.training_setup import new_options
+from strideformer.training import TrainingOptions
+
+
+def test_every_setting_of_training_reaches_its_option() -> None:
+    """What each option does is shown in tests/strideformer/training/test_in_force.py."""
+    values = {
+        "epochs": 3,
+        "learning_rate": 0.25,
+        "first_model_learning_rate": 0.125,
+        "weight_decay": 0.5,
+        "batch_size": 5,
+        "gradient_accumulation_steps": 6,
+        "train_max_chunks": 7,
+        "seed": 8,
+        "metric": "loss",
+        "early_stopping": 9,
+        "checkpoint_steps": 10,
+        "precision": "bf16",
+    }
+    given = {"train": ["a"], "validation": "b", "output": "c", "encoder": "d", "device": "cpu"} | values
+    frozen = new_options(TrainSettings.model_validate(given | {"chunk_budget": 11}))
+    assert dataclasses.asdict(frozen) == dataclasses.asdict(TrainingOptions()) | values | {"budget": 11}
+    more = {"token_budget": 12, "freeze_first_model": False, "gradient_checkpointing": True}
+    both = new_options(TrainSettings.model_validate(given | more))
+    assert (both.budget, both.gradient_checkpointing) == (12, True)
+
+
+def test_a_frozen_encoder_has_more_passes_and_no_need_of_memory() -> None:
+    given = {"train": ["a"], "validation": "b", "output": "c", "encoder": "d"}
+    frozen = new_options(TrainSettings.model_validate(given))
+    both = new_options(TrainSettings.model_validate(given | {"freeze_first_model": False}))
+    assert (frozen.epochs, both.epochs) == (30, 4)
+    assert (frozen.gradient_checkpointing, both.gradient_checkpointing) == (False, True)
+
+
+def test_flags_are_frozen() -> None:
+    """A flag that is renamed or removed breaks somebody's scripts: change this list knowingly."""
+    assert sorted(TrainSettings.model_fields) == sorted(
+        "train validation embeddings output dataset dataset_path format text_column pair_column id_column "
+        "label_column missing_label problem_type storage_option encoder freeze_first_model aggregator "
+        "max_length stride max_chunks train_max_chunks epochs learning_rate first_model_learning_rate "
+        "weight_decay chunk_budget token_budget batch_size gradient_accumulation_steps gradient_checkpointing "
+        "precision metric early_stopping checkpoint_steps seed device report_to workers baseline "
+        "compare_baselines resume".split()
+    )
+    assert all(field.description for field in TrainSettings.model_fields.values())
