@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedConfig
 
+from strideformer.stopwatch import synchronize
+
 SIZES = (1024, 2048, 3072)
-TRIES = 3
+TRIES, DEVICE_TRIES = 3, 10
 
 
 def operations(config: PreTrainedConfig, lengths: np.ndarray) -> float:
@@ -65,3 +67,53 @@ def _best(product: Callable[[], object]) -> float:
         product()
         taken.append(time.perf_counter() - started)
     return min(taken)
+
+
+def traffic(config: PreTrainedConfig, tokens: int, bytes_per_value: int = 2) -> float:
+    """Bytes of activations that a forward of these many tokens moves to and from memory, weights left out.
+
+    As if each product, each attention, each sum with its norm and each GELU were one kernel that reads its inputs and
+    writes its outputs once: 18 times the width and 4 times the inner width a layer. A GELU fused into its product
+    saves two of the latter; a cache that holds a micro-batch saves more.
+    """
+    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    return float(layers * tokens * (18 * width + 4 * inner) * bytes_per_value)
+
+
+class DeviceRoofs:
+    """What an accelerator can do at most, each the best of several tries.
+
+    Attributes:
+        matmul: operations a second of square products in half precision.
+        copy: bytes a second, read and written, of a copy within its memory.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, sizes: tuple[int, ...]) -> None:
+        self.device, self.dtype = device, dtype
+        self.matmul = max(self.of_product(size, size, size) for size in sizes)
+        source = torch.empty(max(sizes) ** 2 * 8, dtype=torch.uint8, device=device)
+        self.copy = 2 * source.numel() / self._best(source.clone)
+
+    def of_product(self, rows: int, inner: int, columns: int) -> float:
+        """Operations a second of (rows, inner) times (inner, columns)."""
+        left = torch.randn((rows, inner), dtype=self.dtype, device=self.device)
+        right = torch.randn((columns, inner), dtype=self.dtype, device=self.device).t()  # as a linear layer has it
+        return 2.0 * rows * inner * columns / self._best(lambda: torch.mm(left, right))
+
+    def of_shapes(self, config: PreTrainedConfig, tokens: int) -> float:
+        """Operations a second of the encoder's own linear layers over a micro-batch of these many tokens."""
+        width, inner = config.hidden_size, config.intermediate_size
+        shapes = [(width, 3 * width), (width, width), (width, inner), (inner, width)]
+        amounts = [2.0 * tokens * first * second for first, second in shapes]
+        seconds = [amount / self.of_product(tokens, *shape) for amount, shape in zip(amounts, shapes, strict=True)]
+        return sum(amounts) / sum(seconds)
+
+    def _best(self, work: Callable[[], object]) -> float:
+        taken = []
+        for _ in range(DEVICE_TRIES):
+            synchronize(self.device)
+            started = time.perf_counter()
+            work()
+            synchronize(self.device)
+            taken.append(time.perf_counter() - started)
+        return min(taken)
