@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
@@ -193,12 +193,18 @@ class Strideformer(PreTrainedModel):
         """(num_chunks, length, hidden_size) token states to (num_chunks, hidden_size) float32 vectors."""
         return pool_tokens(token_states, attention_mask, self.config.chunk_pooling, self.config.normalize_embeddings)
 
-    def aggregate(self, chunk_vectors: Tensor, chunk_counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def aggregate(
+        self,
+        chunk_vectors: Tensor,
+        chunk_counts: Tensor,
+        second_model: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the second model over ragged documents.
 
         Args:
             chunk_vectors: (num_chunks, width of the first model), all documents' chunks one after the other.
             chunk_counts: (documents,) int64, at least 1 each.
+            second_model: runs in place of the model's own, and does the same faster.
 
         Returns:
             (documents, num_labels) logits, (num_chunks, num_labels) chunk logits, and
@@ -206,7 +212,7 @@ class Strideformer(PreTrainedModel):
         """
         vectors, present = pad_documents(self.chunk_inputs.scaled(chunk_vectors.to(self.dtype)), chunk_counts)
         kept = drop_chunks(present, self.config.chunk_dropout) if self.training else present
-        states = self.second_model(self.chunk_inputs(vectors, chunk_counts), kept)
+        states = (second_model or self.second_model)(self.chunk_inputs(vectors, chunk_counts), kept)
         logits, chunk_logits = self.document_head(states, vectors, kept, self.classifier)
         return logits, chunk_logits[present], states
 
