@@ -18,6 +18,7 @@ from tests.benchmarks.whole_job.documents import MAX_CHUNKS, MAX_LENGTH, STRIDE,
 from tests.benchmarks.whole_job.marks import encoding
 
 BATCH = 256  # rows that an encoder is handed; sentence-transformers sorts them and cuts them into 32 at a time
+PARTITIONS = 8  # Ray's default of 200 costs more than so few documents
 LOGICAL_CPUS = 4  # on two cores the stages would wait for each other's CPUs
 
 
@@ -58,7 +59,7 @@ class Label:
         labels(np.zeros((1, 384), np.float32), np.array([1]))
 
     def __call__(self, group: dict[str, np.ndarray]) -> dict[str, list[str]]:
-        vectors = group["vector"][np.argsort(group["chunk"])]
+        vectors = np.stack(group["vector"])[np.argsort(group["chunk"])]
         return {"doc_id": [str(group["doc_id"][0])], "label": labels(vectors, np.array([len(vectors)]))}
 
 
@@ -73,7 +74,7 @@ def run(corpus: Path, output: Path) -> None:
         ray.data.read_parquet(str(corpus), columns=["doc_id", "text"])
         .flat_map(cut)
         .map_batches(Encode, batch_size=BATCH, compute=one, num_cpus=1)
-        .groupby("doc_id")
+        .groupby("doc_id", num_partitions=PARTITIONS)
         .map_groups(Label, compute=one, num_cpus=0.5)
         .write_parquet(str(output))
     )
