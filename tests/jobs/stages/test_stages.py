@@ -155,10 +155,10 @@ def fail_aggregation(model: Any, chunks: int, error: Exception) -> None:
     """Make the second model fail on documents of so many chunks and more."""
     original = type(model).aggregate
 
-    def aggregate(vectors: torch.Tensor, counts: torch.Tensor) -> object:
+    def aggregate(vectors: torch.Tensor, counts: torch.Tensor, *second_model: Any) -> object:
         if int(counts.max()) >= chunks:
             raise error
-        return original(model, vectors, counts)
+        return original(model, vectors, counts, *second_model)
 
     model.aggregate = aggregate
 
