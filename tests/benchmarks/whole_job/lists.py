@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from tests.benchmarks.texts import ENCODER
-from tests.benchmarks.whole_job.documents import MAX_CHUNKS, MAX_LENGTH, STRIDE, labels, tokenizer
+from tests.benchmarks.whole_job.documents import MAX_CHUNKS, MAX_LENGTH, STRIDE, aggregator, labels, tokenizer
 from tests.benchmarks.whole_job.marks import encoding, note
 
 BATCH_VARIABLE = "STRIDEFORMER_BENCHMARK_BATCH"
@@ -90,6 +90,9 @@ class ModelStage:
 
 
 class LabelStage:
+    def __init__(self) -> None:
+        aggregator()
+
     def process(self, frame: pd.DataFrame, file: str) -> None:
         counts = frame.groupby("doc_id", sort=False).size()
         vectors = np.array(frame["vector"].tolist(), dtype=np.float32)

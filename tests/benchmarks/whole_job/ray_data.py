@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.texts import ENCODER
-from tests.benchmarks.whole_job.documents import MAX_CHUNKS, MAX_LENGTH, STRIDE, labels, tokenizer
+from tests.benchmarks.whole_job.documents import MAX_CHUNKS, MAX_LENGTH, STRIDE, aggregator, labels, tokenizer
 from tests.benchmarks.whole_job.marks import encoding
 
 BATCH = 256  # rows that an encoder is handed; sentence-transformers sorts them and cuts them into 32 at a time
@@ -56,7 +56,7 @@ class Encode:
 
 class Label:
     def __init__(self) -> None:
-        labels(np.zeros((1, 384), np.float32), np.array([1]))
+        aggregator()
 
     def __call__(self, group: dict[str, np.ndarray]) -> dict[str, list[str]]:
         vectors = np.stack(group["vector"])[np.argsort(group["chunk"])]
