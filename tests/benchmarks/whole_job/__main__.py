@@ -104,7 +104,7 @@ def compare(
 def main() -> None:
     parser = argparse.ArgumentParser(description=package.__doc__)
     parser.add_argument("--corpus", type=Path, nargs="*", default=[SAMPLE], help="Parquet files with a column text")
-    parser.add_argument("--chunks", type=int, default=600, help="documents of a corpus till they have so many")
+    parser.add_argument("--chunks", type=int, default=400, help="documents of a corpus till they have so many")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--contenders", nargs="*", default=list(SAID), help="ours is always needed")
     parser.add_argument("--batch", type=int, default=256, help="batch of the model stage of `lists`; 256 is Curator's")
