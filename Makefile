@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 OUTPUT := demo-output
+BENCH_OUTPUT := bench-output
 MINUTES := 5
 # Nothing here may reach for a model hub.
 export HF_HUB_OFFLINE := 1
@@ -66,9 +67,8 @@ format: $(VENV)/ready-lint  ## apply format and safe fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/ready-test  ## measure the encoder against sentence-transformers, and tokenising
-	@$(BIN)/python -m tests.benchmarks.encoder
-	@$(BIN)/python -m tests.benchmarks.tokenise
+bench: $(VENV)/ready-test  ## measure the encoder, tokenising and the whole job against what else there is (10 minutes)
+	@$(BIN)/python -m tests.benchmarks --output $(BENCH_OUTPUT)
 
 bench-scale: $(VENV)/ready-test  ## measure the pipeline with up to a million documents and eight encoders
 	@$(BIN)/python -m tests.benchmarks.scale
@@ -77,4 +77,4 @@ chaos: $(VENV)/ready-test  ## kill, cut off and starve jobs, 60 rounds, and coun
 	@$(BIN)/python -m tests.chaos
 
 clean:  ## remove everything that make created
-	rm -rf $(VENV) $(OUTPUT) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OUTPUT) $(BENCH_OUTPUT) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
+from strideformer.packed_second_model import PackedSecondModel
 from strideformer.stopwatch import Stopwatch
 
-# Padded chunks in one batch of documents: 128 documents of 128 chunks, 25 MB of states for 384 wide vectors.
-CHUNK_BUDGET = 16_384
+# Padded chunks in one batch of documents. On a GPU 128 documents of 128 chunks: 25 MB of states for 384 wide vectors.
+# On a CPU fewer, so that the inner states of a layer (4,096 wide, 32 MB in fp32) do not all go through memory.
+CHUNK_BUDGET = {"cpu": 2048, "cuda": 16_384}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class DocumentAggregator:
         model: Strideformer,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        chunk_budget: int = CHUNK_BUDGET,
+        chunk_budget: int | None = None,
     ) -> None:
         self.device = device
         self.dtype = dtype if device.type == "cuda" else torch.float32
@@ -54,7 +56,8 @@ class DocumentAggregator:
         for name, child in model.named_children():
             if name != "first_model":
                 child.to(device=device, dtype=self.dtype)
-        self.chunk_budget = chunk_budget
+        self.second_model = PackedSecondModel(model.second_model, model.config.hidden_act)
+        self.chunk_budget = chunk_budget or CHUNK_BUDGET.get(device.type, CHUNK_BUDGET["cpu"])
         self.forward_time = Stopwatch(device)
 
     @torch.inference_mode()
@@ -98,7 +101,9 @@ class DocumentAggregator:
             chunk_index = sent(chunks)
             counted = sent(row_counts)
             with self.forward_time.running():
-                of_documents, of_chunks, _ = self.model.aggregate(vectors[chunk_index], counted, *in_part)
+                of_documents, of_chunks, _ = self.model.aggregate(
+                    vectors[chunk_index], counted, *in_part, second_model=self.second_model
+                )
             logits[sent(documents)] = of_documents.float()
             chunk_logits[chunk_index] = of_chunks.float()
 

@@ -54,10 +54,7 @@ class SecondModel(nn.Module):
         Returns:
             (documents, longest, hidden_size), with the state of the document's own vector first where it has one.
         """
-        if self.document_vector is not None:
-            first = self.document_vector.to(states.dtype).expand(len(states), 1, -1)
-            states = torch.cat([first, states], dim=1)
-            present = torch.cat([present.new_ones(len(present), 1), present], dim=1)
+        states, present = self.with_document_vector(states, present)
         padding = None if bool(present.all()) else ~present
         for layer in self.layers:
             if self.gradient_checkpointing and self.training:
@@ -66,3 +63,10 @@ class SecondModel(nn.Module):
                 states = layer(states, src_key_padding_mask=padding)
         normalized: Tensor = self.norm(states)
         return normalized
+
+    def with_document_vector(self, states: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """The same states and presence, with the document's own vector before them where it has one."""
+        if self.document_vector is None:
+            return states, present
+        first = self.document_vector.to(states.dtype).expand(len(states), 1, -1)
+        return torch.cat([first, states], dim=1), torch.cat([present.new_ones(len(present), 1), present], dim=1)

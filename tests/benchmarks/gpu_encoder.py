@@ -1,215 +1,206 @@
 """``python -m tests.benchmarks.gpu_encoder``: the encoder loop on an accelerator, against its roofs and its peer.
 
-Needs the library alone: torch and transformers, no Ray, no model download. The encoders have the shapes of published
-ones and random weights, which compute as long as trained ones; the chunks have random ids and lengths of a kind:
-*full* (384 tokens each), *ragged* (log-normal as English passages are, 16 to 384) and *short* (16 to 96). The peer is
-what ``sentence_transformers.encode`` does on a GPU: length-sorted batches of 32, padded, in fp16, through
-transformers' own forward.
+Needs the library alone: torch and transformers, no Ray, no model download; see `random_encoders`. First the roofs,
+measured: products in half precision (square ones, and of each encoder's own layers) and copies. Then each encoder
+over chunks of a kind: *full* (384 tokens each), *ragged* (log-normal as English passages are, 16 to 384) and *short*
+(16 to 96). The peer is what ``sentence_transformers.encode`` does on a GPU after tokenising: length-sorted batches of
+32, padded, in fp16, through transformers' own forward; neither side tokenises.
 
-Printed: chunks/s (median, least, most), the ratio to the peer, the share of the matrix-product peak measured in the
-same run, and the least cosine to fp32 on a sample.
+Printed: chunks/s, the ratio to the peer, the shares of the peak of products and of the copies' bandwidth (of the bytes
+that `encoder_work.traffic` counts), and the least cosine to fp32 by the model's own forward on a sample.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertModel
 
 from strideformer.chunking import Chunker, ChunkViews
 from strideformer.devices import choose_device
 from strideformer.encoder import ChunkEncoder
+from strideformer.stopwatch import synchronize
+from tests.benchmarks.encoder_work import DeviceRoofs, operations, traffic
+from tests.benchmarks.measuring import (
+    Goal,
+    Spread,
+    about,
+    interleaved,
+    machine,
+    print_goals,
+    print_table,
+    rate,
+    ratio,
+    write_json,
+)
+from tests.benchmarks.random_encoders import (
+    MAX_LENGTH,
+    SHAPES,
+    lengths,
+    model,
+    padded_batches,
+    peer,
+    tokenizer,
+    views_of,
+)
 
-VOCABULARY = 30_522
-SHAPES = {
-    "MiniLM-L6": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
-    "MiniLM-L12": {"hidden_size": 384, "num_hidden_layers": 12, "intermediate_size": 1536},
-    "BERT-base": {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072},
-}
-MAX_LENGTH = 384
-SPECIALS = 2
-
-
-def tokenizer() -> Tokenizer:
-    """A tokenizer with BERT's special tokens around each chunk; it never sees a text here."""
-    words = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4}
-    made = Tokenizer(WordLevel(words, unk_token="[UNK]"))
-    made.pre_tokenizer = Whitespace()
-    made.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return made
-
-
-def model(name: str, layers: int | None) -> BertModel:
-    torch.manual_seed(0)
-    shape = SHAPES[name] | ({"num_hidden_layers": layers} if layers else {})
-    heads = 12
-    config = BertConfig(vocab_size=VOCABULARY, num_attention_heads=heads, max_position_embeddings=512, **shape)
-    made: BertModel = BertModel(config, add_pooling_layer=False).eval()
-    return made
-
-
-def lengths(kind: str, chunks: int) -> np.ndarray:
-    """Tokens of each chunk, special ones included."""
-    generator = np.random.default_rng(0)
-    if kind == "full":
-        return np.full(chunks, MAX_LENGTH)
-    if kind == "short":
-        return generator.integers(16, 97, chunks)
-    return np.clip(generator.lognormal(np.log(160), 0.7, chunks).astype(int), 16, MAX_LENGTH)
+WANTED_RATIO = {"full": 1.5, "ragged": 2.0}
+WANTED_SHARE = {"MiniLM-L6": 45.0, "MiniLM-L12": 45.0, "BERT-base": 60.0}
+COLUMNS = ("model", "chunks", "budget", "chunks/s", "peer", "times the peer", "of peak", "of bandwidth", "1 - cosine")
 
 
-def views_of(tokens: np.ndarray) -> ChunkViews:
-    """Documents of one chunk each, of random ids."""
-    content = tokens - SPECIALS
-    offsets = np.concatenate([[0], np.cumsum(content)])
-    ids = np.random.default_rng(1).integers(1000, VOCABULARY, int(offsets[-1])).astype(np.uint16)
-    chunks = len(tokens)
-    return ChunkViews(
-        token_ids=ids,
-        token_offsets=offsets,
-        chunk_starts=np.zeros(chunks, np.int32),
-        chunk_lengths=content.astype(np.int32),
-        chunk_offsets=np.arange(chunks + 1),
-        truncated=np.zeros(chunks, bool),
-    )
+class Bench:
+    """One device with its roofs and number format."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.device = choose_device(options.device)
+        on_cuda = self.device.type == "cuda"
+        self.dtype = torch.float16 if on_cuda else torch.float32
+        self.roofs = DeviceRoofs(self.device, torch.bfloat16 if on_cuda else torch.float32, tuple(options.roof_sizes))
+        self.name = torch.cuda.get_device_name(self.device) if on_cuda else "CPU"
+
+    def encoder(self, name: str, dtype: torch.dtype, budget: int = 0) -> ChunkEncoder:
+        return ChunkEncoder(
+            model(name, self.options.layers),
+            Chunker(tokenizer(), MAX_LENGTH, 0),
+            normalize_embeddings=True,
+            device=self.device,
+            dtype=dtype,
+            token_budget=budget or None,
+        )
+
+    def compare(self, name: str, kind: str) -> list[dict[str, Any]]:
+        """One row a token budget."""
+        tokens = lengths(kind, self.options.chunks)
+        views = views_of(tokens)
+        sample = np.linspace(0, len(tokens) - 1, min(64, len(tokens))).astype(np.int64)
+        exact = self.encoder(name, torch.float32)
+        exact.packed = None
+        reference = exact.encode_views(views, sample)
+        theirs = model(name, self.options.layers).to(device=self.device, dtype=self.dtype)
+        encoders = {budget: self.encoder(name, self.dtype, budget) for budget in self.options.token_budgets}
+        runs = {"peer": peer(theirs, padded_batches(views, tokens))}
+        runs |= {f"budget {budget}": self.encoding(encoder, views) for budget, encoder in encoders.items()}
+        vectors = {run: runs[run]() for run in runs}  # the warm-up
+        seconds = interleaved(runs, self.options.rounds)
+        config = theirs.config
+        rows = []
+        for budget, encoder in encoders.items():
+            taken = seconds[f"budget {budget}"]
+            given = vectors[f"budget {budget}"][torch.from_numpy(sample)]
+            cosine = torch.cosine_similarity(given.double(), reference.cpu().double(), dim=1).min()
+            work, moved = operations(config, tokens), traffic(config, int(tokens.sum()), self.dtype.itemsize)
+            rows.append(
+                {
+                    "model": name,
+                    "kind": kind,
+                    "token_budget": encoder.token_budget,
+                    "chunks_per_second": rate(len(tokens), taken),
+                    "peer": rate(len(tokens), seconds["peer"]),
+                    "ratio": ratio(seconds["peer"], taken),
+                    "share_of_peak": Spread.of(100 * work / second / self.roofs.matmul for second in taken),
+                    "share_of_bandwidth": Spread.of(100 * moved / second / self.roofs.copy for second in taken),
+                    "distance": 1 - float(cosine),
+                }
+            )
+        return rows
+
+    def encoding(self, encoder: ChunkEncoder, views: ChunkViews) -> Callable[[], torch.Tensor]:
+        """From views on the host to vectors on the host."""
+        return lambda: encoder.encode_views(views).cpu()
+
+    def print_roofs(self) -> None:
+        print(f"{self.name}, {self.dtype}: products {self.roofs.matmul / 1e12:.2f} TFLOP/s,", end=" ")
+        print(f"copies {self.roofs.copy / 1e9:,.0f} GB/s")
+        for name in self.options.models:
+            config = model(name, 1).config
+            config.num_hidden_layers = self.options.layers or SHAPES[name]["num_hidden_layers"]
+            one = np.array([MAX_LENGTH])
+            work, moved = operations(config, one), traffic(config, MAX_LENGTH, self.dtype.itemsize)
+            own = self.roofs.of_shapes(config, self.options.roof_tokens)
+            print(f"{name}: {work / 1e9:.2f} GFLOP and {moved / 1e6:.1f} MB a full chunk; at most", end=" ")
+            print(f"{self.roofs.matmul / work:,.0f} chunks/s by products,", end=" ")
+            print(f"{own / work:,.0f} by products of its own shapes ({own / 1e12:.2f} TFLOP/s),", end=" ")
+            print(f"{self.roofs.copy / moved:,.0f} by copies", flush=True)
+
+    def trace(self, name: str, kind: str) -> None:
+        """Where the device's time goes, kernel by kernel."""
+        from torch.profiler import ProfilerActivity, profile
+
+        encoder, views = self.encoder(name, self.dtype), views_of(lengths(kind, self.options.chunks))
+        encoder.encode_views(views)
+        on_cuda = self.device.type == "cuda"
+        with profile(activities=[ProfilerActivity.CUDA] if on_cuda else [ProfilerActivity.CPU]) as found:
+            encoder.encode_views(views)
+            synchronize(self.device)
+        order = "device_time_total" if on_cuda else "cpu_time_total"
+        print(found.key_averages().table(sort_by=order, row_limit=20, max_name_column_width=60))
 
 
-def operations(config: BertConfig, tokens: np.ndarray) -> float:
-    """Multiply-adds of all chunks, times two: projections and feed-forward by tokens, attention by their square."""
-    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    each = 2 * (4 * width * width + 2 * width * inner)
-    return float(layers * (each * tokens.sum() + 4 * width * (tokens.astype(float) ** 2).sum()))
+def cells(row: dict[str, Any]) -> list[str]:
+    return [
+        row["model"],
+        row["kind"],
+        str(row["token_budget"]),
+        row["chunks_per_second"].text(0),
+        row["peer"].text(0),
+        row["ratio"].text(),
+        f"{row['share_of_peak'].median:.1f} %",
+        f"{row['share_of_bandwidth'].median:.1f} %",
+        f"{row['distance']:.1e}",
+    ]
 
 
-@torch.inference_mode()
-def peer(bert: BertModel, views: ChunkViews, tokens: np.ndarray, device: torch.device) -> np.ndarray:
-    """Length-sorted, padded batches of 32 through the model's own forward; mean-pooled; back on the host."""
-    order = np.argsort(-tokens, kind="stable")
-    vectors = np.empty((len(tokens), bert.config.hidden_size), np.float32)
-    for start in range(0, len(order), 32):
-        rows = order[start : start + 32]
-        width = int(tokens[rows[0]])
-        ids = np.zeros((len(rows), width), np.int64)
-        mask = np.zeros((len(rows), width), np.int64)
-        for line, row in enumerate(rows):
-            content = views.token_ids[views.token_offsets[row] : views.token_offsets[row + 1]]
-            ids[line, : tokens[row]] = [2, *content.tolist(), 3]
-            mask[line, : tokens[row]] = 1
-        given = {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
-        states = bert(**given).last_hidden_state
-        weights = given["attention_mask"].unsqueeze(-1).to(states.dtype)
-        vectors[rows] = ((states * weights).sum(1) / weights.sum(1)).float().cpu().numpy()
-    return vectors
-
-
-def timed(run: Callable[[], Any], rounds: int, device: torch.device) -> list[float]:
-    taken = []
-    for _ in range(rounds):
-        synchronize(device)
-        started = time.perf_counter()
-        run()
-        synchronize(device)
-        taken.append(time.perf_counter() - started)
-    return taken
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def roofs(device: torch.device, dtype: torch.dtype, size: int) -> dict[str, float]:
-    """Matrix-product peak (operations/s) and copy bandwidth (bytes/s), each the best of several tries."""
-    left = torch.randn((size, size), dtype=dtype, device=device)
-    right = torch.randn((size, size), dtype=dtype, device=device)
-    products = min(timed(lambda: left @ right, 8, device)[2:])
-    source = torch.empty(size * size * 4, dtype=torch.uint8, device=device)
-    copies = min(timed(lambda: source.clone(), 8, device)[2:])
-    return {"matmul": 2 * size**3 / products, "copy": 2 * source.numel() / copies}
+def goals(rows: list[dict[str, Any]]) -> list[Goal]:
+    """What the project wants, of the fastest budget of each encoder and kind."""
+    found = []
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: float(row["chunks_per_second"].median)):
+        best[row["model"], row["kind"]] = row
+    for (name, kind), row in best.items():
+        what = f"{name} on GPU, {kind} chunks"
+        if kind in WANTED_RATIO:
+            found.append(Goal(what, "sentence-transformers' batches in fp16", WANTED_RATIO[kind], row["ratio"]))
+        if kind == "full":
+            found.append(Goal(what, "peak of bf16 products", WANTED_SHARE[name], row["share_of_peak"], "%", digits=1))
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--models", nargs="*", default=list(SHAPES))
+    parser.add_argument("--models", nargs="*", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--kinds", nargs="*", default=["full", "ragged", "short"])
     parser.add_argument("--chunks", type=int, default=16_384)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--token-budgets", type=int, nargs="*", default=[0], help="0 is the engine's own")
     parser.add_argument("--layers", type=int, help="fewer layers, to try the script on a CPU")
-    parser.add_argument("--roof-size", type=int, default=8192)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--roof-sizes", type=int, nargs="*", default=[4096, 8192])
+    parser.add_argument("--roof-tokens", type=int, default=16_384, help="rows of the products of an encoder's shapes")
+    parser.add_argument("--trace", action="store_true", help="also print each encoder's kernels, on ragged chunks")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
 
-    device = choose_device(options.device)
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
-    found = roofs(device, torch.bfloat16 if device.type == "cuda" else dtype, options.roof_size)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{where}, torch {torch.__version__}, transformers {transformers.__version__}, {dtype}")
-    print(f"matrix products {found['matmul'] / 1e12:.2f} TFLOP/s, copies {found['copy'] / 1e9:.0f} GB/s\n")
-    print(
-        f"{'model':12}{'chunks':8}{'budget':>8}{'chunks/s':>10}{'least':>9}{'most':>9}{'peer':>9}{'ratio':>7}", end=""
-    )
-    print(f"{'of peak':>9}{'cosine':>10}")
+    bench = Bench(options)
+    print(about(machine()))
+    bench.print_roofs()
     rows = []
     for name in options.models:
-        bert = model(name, options.layers)
-        exact = ChunkEncoder(
-            model(name, options.layers), Chunker(tokenizer(), MAX_LENGTH, 0), device="cpu", dtype="float32"
-        )
-        theirs = model(name, options.layers).to(device=device, dtype=dtype)
         for kind in options.kinds:
-            tokens = lengths(kind, options.chunks)
-            views = views_of(tokens)
-            sample = np.linspace(0, len(tokens) - 1, min(32, len(tokens))).astype(np.int64)
-            reference = exact.encode_views(views, sample)
-            peer(theirs, views, tokens, device)
-            slow = statistics.median(
-                timed(lambda m=theirs, v=views, t=tokens: peer(m, v, t, device), options.rounds, device)
-            )
-            for budget in options.token_budgets:
-                chunker = Chunker(tokenizer(), MAX_LENGTH, 0)
-                encoder = ChunkEncoder(bert, chunker, device=device, dtype=dtype, token_budget=budget or None)
-                vectors = encoder.encode_views(views)
-                taken = timed(lambda e=encoder, v=views: e.encode_views(v), options.rounds, device)
-                median = statistics.median(taken)
-                cosine = torch.cosine_similarity(vectors[sample].float().cpu(), reference, dim=1).min()
-                row = {
-                    "model": name,
-                    "kind": kind,
-                    "token_budget": encoder.token_budget,
-                    "chunks_per_second": len(tokens) / median,
-                    "least": len(tokens) / max(taken),
-                    "most": len(tokens) / min(taken),
-                    "peer": len(tokens) / slow,
-                    "ratio": slow / median,
-                    "share_of_peak": operations(bert.config, tokens) / median / found["matmul"],
-                    "least_cosine": float(cosine),
-                }
-                rows.append(row)
-                print(
-                    f"{name:12}{kind:8}{row['token_budget']:8}{row['chunks_per_second']:10,.0f}{row['least']:9,.0f}"
-                    f"{row['most']:9,.0f}{row['peer']:9,.0f}{row['ratio']:7.2f}{100 * row['share_of_peak']:8.1f}%"
-                    f"{row['least_cosine']:10.6f}",
-                    flush=True,
-                )
-    if options.json:
-        options.json.write_text(json.dumps({"where": where, "roofs": found, "rows": rows}, indent=2) + "\n")
+            rows += bench.compare(name, kind)
+        print_table(COLUMNS, [cells(row) for row in rows if row["model"] == name])
+        if options.trace:
+            bench.trace(name, "ragged")
+    print_table(COLUMNS, map(cells, rows), f"{options.rounds} interleaved rounds of {options.chunks:,} chunks")
+    wanted = goals(rows) if bench.device.type == "cuda" else []
+    print_goals(wanted)
+    roofs = {"device": bench.name, "matmul": bench.roofs.matmul, "copy": bench.roofs.copy}
+    write_json(options.json, rows, wanted, roofs=roofs)
 
 
 if __name__ == "__main__":

