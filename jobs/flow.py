@@ -42,10 +42,24 @@ def planned_pieces(plan: pa.Table, shards: Sequence[int]) -> Dataset:
     context.target_max_block_size = None  # a block past 1.5 times this would be cut
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    quiet_ray_data()
     # Retries can be bounded in no other way: Ray 2.60 has no named parameters for them, and its own are endless.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     return ray.data.from_arrow(list(shard_blocks(plan, shards)))
+
+
+def quiet_ray_data() -> None:
+    """Leave the terminal to us: what ends a job is told in one sentence.
+
+    Ray Data tells it several times, with tracebacks of its own executor; its log file in Ray's folder keeps them.
+    """
+    import ray.data  # which makes the handlers
+
+    logger = logging.getLogger(ray.data.__name__)
+    logger.setLevel(logging.ERROR)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)
 
 
 def chunked_documents(
