@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 import sys
 import threading
@@ -88,6 +89,8 @@ def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arg
     SIGTERM stops a job as Ctrl-C does: what it holds is released, and what is committed stays.
     """
     terminated = threading.Event()
+    # A library's log that cannot be written, as on a full disk, is no news beside the job's own words.
+    logging.raiseExceptions = False
     try:
         settings = parse(name, kind, arguments)
         with stopped_by_sigterm(terminated):

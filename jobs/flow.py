@@ -47,9 +47,23 @@ def planned_pieces(plan: pa.Table, shards: Sequence[int]) -> Dataset:
     context.target_max_block_size = None  # a block past 1.5 times this would be cut
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    quiet_ray_data()
     # not from_arrow, which runs a task for each block to look at it, before anything else of the job starts
     return ray.data.from_blocks(list(shard_blocks(plan, shards)))
+
+
+def quiet_ray_data() -> None:
+    """Leave the terminal to us: what ends a job is told in one sentence.
+
+    Ray Data tells it several times, with tracebacks of its own executor; its log file in Ray's folder keeps them.
+    """
+    import ray.data  # which makes the handlers
+
+    logger = logging.getLogger(ray.data.__name__)
+    logger.setLevel(logging.ERROR)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)
 
 
 def chunked_documents(

@@ -40,9 +40,14 @@ class Attempts:
 
 
 def start_attempts() -> Any:
-    """The actor, on the driver's node, where it outlives every worker."""
+    """The actor, on the driver's node, where it outlives most workers.
+
+    If it dies nonetheless, it starts again from nothing, and calls on it wait for that: a document that kills is then
+    found a few attempts later.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return ray.remote(Attempts).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
+    forever = {"max_restarts": -1, "max_task_retries": -1}
+    return ray.remote(Attempts).options(num_cpus=0, scheduling_strategy=here, **forever).remote()

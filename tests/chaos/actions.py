@@ -60,6 +60,13 @@ def tokeniser_killed(run: Round) -> None:
     _kill_a_worker(run, run.start(), "Chunk")
 
 
+def counter_killed(run: Round) -> None:
+    """The actor that counts the attempts at each shard."""
+    driver = run.start()
+    run.wait_for_parts(driver, run.random.randrange(1, SHARDS - 12))
+    _kill_a_worker(run, driver, "Attempts")
+
+
 def _kill_a_worker(run: Round, driver: Driver, title: str) -> None:
     victims: list[int] = []
     while driver.poll() is None and not victims:
@@ -207,6 +214,7 @@ WEIGHTS: dict[Callable[[Round], None], int] = {
     driver_interrupted: 4,
     encoder_killed: 6,
     tokeniser_killed: 5,
+    counter_killed: 2,
     node_killed: 5,
     storage_killed: 3,
     two_drivers: 5,

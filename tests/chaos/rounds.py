@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from tests.chaos.stores import Bucket, Disk, Store
 SHARDS = 48
 SHARD_ROWS = 8
 MOST_RESUMES = 4
+# What Ray passes on of a worker begins with its name in colour, and goes on for as many lines as it wrote: up to
+# one of the progress display, of the driver's last words, or of Ray's own log.
+FORWARDED = re.compile(r"^\x1b\[3\dm\(.*?(?=^(?:\d|strideformer |\[20)|\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass
@@ -94,7 +98,7 @@ class Round:
             self.fault(f"exit code {found} and not {code}: {driver.said()[-600:]}")
         elif words not in driver.said():
             self.fault(f"does not say {words!r}: {driver.said()[-600:]}")
-        if "\nTraceback (most recent call last)" in driver.said() and code in (1, 2):  # of its own, not a worker's
+        if "Traceback (most recent call last)" in FORWARDED.sub("", driver.said()) and code in (1, 2):
             self.fault(f"a traceback: {driver.log}")
 
     def midway(self) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from jobs import classify
+from jobs.guard.attempts import start_attempts
+from jobs.guard.stage import Guard
+from tests.chaos.processes import titles, with_descendants
 from tests.integration.test_classify import labelled, settings
 from tests.tiny import write_corpus
 
@@ -60,3 +63,15 @@ def test_killed_actor(tmp_path: Path, tiny_checkpoint: Path) -> None:
     expected = labelled(tmp_path / "again")
     assert [row["label"] for row in rows] == [row["label"] for row in expected]
     assert [row["score"] for row in rows] == pytest.approx([row["score"] for row in expected], abs=1e-3)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_counter_of_attempts_may_die_too() -> None:
+    guard = Guard(start_attempts(), None)
+    assert [guard.call("begin", "Chunk", 3), guard.call("begin", "Chunk", 3)] == [1, 2]
+    known = titles()
+    ours = [pid for pid in with_descendants([os.getpid()]) if known.get(pid, "").startswith("ray::Attempts")]
+    assert ours
+    for pid in ours:
+        os.kill(pid, signal.SIGKILL)
+    assert guard.call("begin", "Chunk", 3) == 1
