@@ -63,8 +63,8 @@ class CorpusSettings(JobSettings):
     shard_bytes: int | None = Field(
         None,
         ge=1,
-        description="Most bytes of text in a shard; default: 32 MiB where there are GPUs, else 1 MiB, and of both more "
-        "(up to 256 MiB) where there would be more than 50,000 shards.",
+        description="Most bytes of text in a shard; default: 32 MiB where there are GPUs, else 1 MiB, and more, up to "
+        "256 MiB, from 64 GPUs on and where there would be more than 50,000 shards.",
     )
     on_bad_file: Literal["quarantine", "fail"] = Field(
         "quarantine",
