@@ -21,6 +21,10 @@ SHARD_BYTES = {"gpu": 32 << 20, "cpu": 1 << 20}
 # Documents of a shard, which bound it where they are shorter than some 500 (GPU) or 250 characters (CPU): what a
 # shard costs the driver is the same, however little is in it.
 SHARD_ROWS = {"gpu": 65_536, "cpu": 4_096}
+# What one driver feeds with such shards, each of which takes it some 23 ms (tests/benchmarks/SCALE.md) and a GPU at
+# least 0.8 s. With more GPUs shards grow in proportion, as far as a worker's memory may be relied on.
+GPUS_OF_SMALL_SHARDS = 32
+MOST_GROWTH = 8
 # Beyond so many shards they grow with the corpus: each is a few tasks that one driver schedules, an object in a
 # listing, and a footer to read on a resume (tests/benchmarks/SCALE.md).
 MOST_SHARDS = 50_000
@@ -102,7 +106,9 @@ def share_out(
                 f"ask for fewer"
             )
         reserve = 1.0 if sum(cpus) >= 2 * (maximum + aggregators) + 1 else SMALLEST_SHARE
-        return Resources(minimum, maximum, 1.0, reserve, reading, 1, SHARD_BYTES["gpu"], SHARD_ROWS["gpu"])
+        growth = min(max(1, maximum // GPUS_OF_SMALL_SHARDS), MOST_GROWTH)
+        size = {"shard_bytes": growth * SHARD_BYTES["gpu"], "shard_rows": growth * SHARD_ROWS["gpu"]}
+        return Resources(minimum, maximum, 1.0, reserve, reading, 1, **size)
     per_node = math.ceil((maximum + aggregators) / len(cpus))
     spare = smallest - reading - TASKS_AT_ONCE * COMMIT_CPUS
     reserve = math.floor(spare / per_node * 100) / 100

@@ -54,8 +54,18 @@ class CorpusSettings(JobSettings):
         description="Filesystem options as key=value, such as endpoint_url or region; never a secret: "
         "credentials come from the environment or a profile.",
     )
-    shard_rows: int | None = Field(None, ge=1, description="Most documents in a shard, and so in an output file.")
-    shard_bytes: int | None = Field(None, ge=1, description="Most bytes of text in a shard.")
+    shard_rows: int | None = Field(
+        None,
+        ge=1,
+        description="Most documents in a shard, and so in an output file; default: 65,536 where there are GPUs, else "
+        "4,096.",
+    )
+    shard_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Most bytes of text in a shard; default: 32 MiB where there are GPUs, else 1 MiB, and more, up to "
+        "256 MiB, from 64 GPUs on and where there would be more than 50,000 shards.",
+    )
     on_bad_file: Literal["quarantine", "fail"] = Field(
         "quarantine",
         description="What a file does that cannot be read, lacks a column, or changes or goes while the job runs: "

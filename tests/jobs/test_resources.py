@@ -42,6 +42,11 @@ def test_shards_of_a_gpu_hold_more_than_those_of_a_cpu() -> None:
     assert gpu.shard_rows > cpu.shard_rows
 
 
+@pytest.mark.parametrize(("gpus", "mebibytes"), [(1, 32), (63, 32), (64, 64), (256, 256), (1000, 256)])
+def test_shards_grow_with_the_gpus_that_one_driver_feeds(gpus: int, mebibytes: int) -> None:
+    assert share_out([{"CPU": 8, "GPU": gpus}]).shard_bytes == mebibytes << 20
+
+
 def test_the_cpu_may_be_insisted_on() -> None:
     assert share_out([{"CPU": 8, "GPU": 2}], device="cpu").encoder_gpus == 0
 
