@@ -101,7 +101,7 @@ def test_identical_documents_early_exit_and_the_profile_are_in_success(
     write_corpus(tmp_path / "a.parquet", 6)
     once = pq.read_table(tmp_path / "a.parquet").select(["text"])
     pq.write_table(once.take([index // 2 for index in range(12)]), tmp_path / "a.parquet")
-    more: dict[str, Any] = {"profile": True, "progress": "plain", "shard_rows": 12, "early_exit": 0.6}
+    more: dict[str, Any] = {"profile": True, "progress": "plain", "shard_rows": 12, "early_exit": 0.6, "max_chunks": 32}
     totals = classify.run(settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, **more))
     rows = labelled(tmp_path / "out")
     found = [(row["label"], row["num_tokens"], row["chunks_encoded"]) for row in rows]

@@ -38,7 +38,7 @@ def test_powers_of_two_are_spread_evenly() -> None:
 
 def test_rounds_double_until_everything_is_read() -> None:
     counts = np.array([0, 3, 128, 5, 1])
-    rounds = np.split(reading_rounds(counts), np.cumsum(counts)[:-1])
+    rounds = np.split(reading_rounds(counts, first_round=4), np.cumsum(counts)[:-1])
     assert [np.bincount(each).tolist() for each in rounds] == [[], [3], [4, 4, 8, 16, 32, 64], [4, 1], [1]]
     assert np.bincount(reading_rounds(np.array([40]), first_round=2, growth=1.5)).tolist() == [
         2,
@@ -71,7 +71,7 @@ def test_a_document_is_read_until_it_is_sure() -> None:
             logits[document] = SURE if aggregated[-1][document] >= needed else UNSURE
         return logits
 
-    logits, read = read_in_rounds(offsets, LABELS, 0.9, step)
+    logits, read = read_in_rounds(offsets, LABELS, 0.9, step, first_round=4)
     assert encoded == [[4, 0, 4, 3, 4, 4], [0, 0, 4, 0, 0, 4], [0, 0, 0, 0, 0, 8], [0, 0, 0, 0, 0, 4]]
     assert aggregated == [[4, 0, 4, 3, 4, 4], [0, 0, 8, 0, 0, 8], [0, 0, 0, 0, 0, 16], [0, 0, 0, 0, 0, 20]]
     assert np.bincount(owners[read], minlength=6).tolist() == [4, 0, 8, 3, 4, 20]

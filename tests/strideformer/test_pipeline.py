@@ -142,8 +142,10 @@ def test_model_and_tokenizer_objects(tiny_checkpoint: Path, pipeline: Pipeline) 
     assert same("court law").scores == pipeline("court law").scores
 
 
-def test_early_exit_reads_until_it_is_sure(pipeline: Pipeline, tiny_checkpoint: Path) -> None:
-    early = Pipeline(tiny_checkpoint, device="cpu", dtype="float32", early_exit=0.7)
+def test_early_exit_reads_until_it_is_sure(tmp_path: Path) -> None:
+    folder = save_tiny_checkpoint(tmp_path / "m", max_chunks=32)
+    pipeline = Pipeline(folder, device="cpu", dtype="float32")
+    early = Pipeline(folder, device="cpu", dtype="float32", early_exit=0.7)
     documents = [text for text in texts(30, 200) if len(text) > 400]
     stopped = 0
     for text, found, whole in zip(documents, early(documents), pipeline(documents), strict=True):
