@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig, BertConfig, DebertaV2Config, MPNetConfig, PreTrainedConfig, RobertaConfig
+from transformers import (
+    AutoConfig,
+    BertConfig,
+    DebertaV2Config,
+    LongformerConfig,
+    MPNetConfig,
+    PreTrainedConfig,
+    RobertaConfig,
+)
 
 from strideformer import StrideformerConfig, StrideformerError
 from strideformer.config import max_positions, name_of_encoder
@@ -218,7 +226,10 @@ def test_default_stride_fits_a_short_max_length() -> None:
         (BertConfig(max_position_embeddings=512), 512),
         (RobertaConfig(max_position_embeddings=514), 512),
         (MPNetConfig(max_position_embeddings=514), 512),
-        (DebertaV2Config(max_position_embeddings=512), None),
+        (LongformerConfig(max_position_embeddings=4098), 4096),
+        # As microsoft/deberta-v3-base has it; with positions added to the input a longer text fails.
+        (DebertaV2Config(max_position_embeddings=512, position_biased_input=False), None),
+        (DebertaV2Config(max_position_embeddings=512), 512),
     ],
 )
 def test_positions_that_an_encoder_has_for_tokens(config: PreTrainedConfig, limit: int | None) -> None:
