@@ -113,6 +113,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
 
 def print_goals(goals: Iterable[Goal], title: str = "Goals: median [least to most]") -> None:
     rows = [goal.cells() for goal in goals]
+    if not rows:
+        return
     lines = [["what", "against", "goal", "measured", ""], *rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
     print(f"\n{title}")

@@ -75,7 +75,7 @@ def goals_of(title: str, found: dict[str, list[Run]], rows: dict[str, dict[str, 
     """What the project wants of these figures."""
     goals = []
     what = f"whole job, {title}"
-    if "bare" in found:
+    if "bare" in found and all(run.steady for name in ("ours", "bare") for run in found[name]):
         share = Spread.of(
             100 * job.steady / bare.steady
             for job, bare in zip(found["ours"], found["bare"], strict=True)

@@ -27,7 +27,7 @@ class Run:
     Attributes:
         wall: seconds from the start of its process till the last label was written.
         working: the same from the first call of the encoder: without starting Python and Ray and loading models.
-        steady: chunks a second after its first shard; None where there are no shards.
+        steady: chunks a second after its first shard; None where there are no shards, or no second one.
         labels: by document; empty for the bare encoder.
         marks: what its processes noted.
     """
@@ -65,18 +65,22 @@ def run(name: str, corpus: Path, output: Path, variables: dict[str, str]) -> Run
     return Run(name, ended - started, ended - began, rate, given, found)
 
 
-def steady_of_parts(output: Path, marks: list[dict[str, Any]]) -> float:
+def steady_of_parts(output: Path, marks: list[dict[str, Any]]) -> float | None:
     """Chunks a second from the commit of a job's first shard to that of its last; also leaves the shards for `bare`."""
     parts = sorted(output.glob("part-*.parquet"), key=lambda part: part.stat().st_mtime_ns)
     tables = [pq.read_table(part, columns=["doc_id", "num_chunks"]).to_pydict() for part in parts]
     (output / "_shards.json").write_text(json.dumps([table["doc_id"] for table in tables]))
+    if len(parts) < 2:
+        return None
     seconds = (parts[-1].stat().st_mtime_ns - parts[0].stat().st_mtime_ns) / 1e9
     return sum(sum(table["num_chunks"]) for table in tables[1:]) / seconds
 
 
-def steady_of_calls(output: Path, marks: list[dict[str, Any]]) -> float:
+def steady_of_calls(output: Path, marks: list[dict[str, Any]]) -> float | None:
     """Chunks a second from the end of the first call to the end of the last."""
     calls = sorted((mark for mark in marks if "began" in mark), key=lambda mark: float(mark["ended"]))
+    if len(calls) < 2:
+        return None
     return float(sum(call["chunks"] for call in calls[1:]) / (calls[-1]["ended"] - calls[0]["ended"]))
 
 
