@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -178,7 +179,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=2_000, help="shards of the fourth table; 0 leaves it out")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
-    os.environ |= {"HF_HUB_OFFLINE": "1", "RAY_AUTH_MODE": "disabled"}
+    os.environ |= {"HF_HUB_OFFLINE": "1", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with tempfile.TemporaryDirectory(prefix="scale-") as temporary:
         folder = Path(temporary)
         os.environ["HOME"] = temporary

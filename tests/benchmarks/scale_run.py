@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from jobs.loopback import start_on_loopback
 from tests.benchmarks.startup import processes, processor_seconds
 
 MODEL = Path(__file__).parents[1] / "data" / "rfc-model"
@@ -172,11 +173,9 @@ def one_run(options: dict[str, Any]) -> dict[str, Any]:
     )
     with tempfile.TemporaryDirectory() as spans:
         os.environ[SPANS_VARIABLE] = spans
-        ray.init(
-            address="local",
+        start_on_loopback(
             num_cpus=options["cpus"],
             num_gpus=options["gpus"],
-            include_dashboard=False,
             object_store_memory=1 << 30,
             logging_level="ERROR",
             runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -113,7 +114,7 @@ def main() -> None:
     options.contenders = ["ours", *options.contenders]
 
     # Ray writes a token file into the home folder that would change later clusters of whoever measures.
-    os.environ |= {"HF_HUB_OFFLINE": "1", "RAY_AUTH_MODE": "disabled"}
+    os.environ |= {"HF_HUB_OFFLINE": "1", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     print(f"{about(machine())}\n{options.rounds} interleaved rounds, batches of {options.batch} for `lists`")
     rows: list[dict[str, Any]] = []
     goals: list[Goal] = []

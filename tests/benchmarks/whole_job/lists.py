@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jobs.loopback import start_on_loopback
 from tests.benchmarks.texts import ENCODER
 from tests.benchmarks.whole_job.documents import MAX_CHUNKS, MAX_LENGTH, STRIDE, aggregator, labels, tokenizer
 from tests.benchmarks.whole_job.marks import encoding, note
@@ -103,7 +104,7 @@ class LabelStage:
 def run(corpus: Path, output: Path) -> None:
     import ray
 
-    ray.init(address="local", num_cpus=LOGICAL_CPUS, include_dashboard=False, logging_level="ERROR")
+    start_on_loopback(num_cpus=LOGICAL_CPUS, logging_level="ERROR")
     output.mkdir(parents=True)
     stages = [ray.remote(stage).options(num_cpus=1).remote() for stage in (TokenizerStage, ModelStage, LabelStage)]
     written = []

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.loopback import start_on_loopback
 from tests.benchmarks.texts import ENCODER
 from tests.benchmarks.whole_job.documents import MAX_CHUNKS, MAX_LENGTH, STRIDE, aggregator, labels, tokenizer
 from tests.benchmarks.whole_job.marks import encoding
@@ -67,7 +68,7 @@ def run(corpus: Path, output: Path) -> None:
     import ray
     import ray.data
 
-    ray.init(address="local", num_cpus=LOGICAL_CPUS, include_dashboard=False, logging_level="ERROR")
+    start_on_loopback(num_cpus=LOGICAL_CPUS, logging_level="ERROR")
     ray.data.DataContext.get_current().enable_progress_bars = False
     one = ray.data.ActorPoolStrategy(size=1)
     (
