@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from jobs import preflight, store_preflight
+from jobs import preflight
 from jobs.cli import run_command
+from jobs.embeddings import store_preflight
+from jobs.embeddings.store_preflight import CheckedStore
+from jobs.embeddings.stored_shard import ReadStored, plan_store, read_stored_isolated
 from jobs.flow import (
     TASK_RETRIES,
     chunked_documents,
@@ -33,8 +36,6 @@ from jobs.settings import ClassifySettings
 from jobs.sharded_job import ShardedJob, plan_corpus
 from jobs.stages.aggregate import Aggregate, EncodeAndAggregate
 from jobs.stages.encode import Encode
-from jobs.store_preflight import CheckedStore
-from jobs.stored_shard import ReadStored, plan_store, read_stored_isolated
 
 if TYPE_CHECKING:
     from ray.data import Dataset

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from jobs.cli import run_command
-from jobs.embed_preflight import CheckedEncoder, check
-from jobs.embeddings import ENCODER_KEY, said_of_encoder
+from jobs.embeddings.embed_preflight import CheckedEncoder, check
+from jobs.embeddings.store import ENCODER_KEY, said_of_encoder
 from jobs.flow import TASK_RETRIES, chunked_documents, encoder_options, encoders, over_shards, start_guard
 from jobs.guard.stage import guarded_actor
 from jobs.output.commit import Commit

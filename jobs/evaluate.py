@@ -27,7 +27,7 @@ from jobs.corpus.columns import InputColumns
 from jobs.corpus.labels import read_labels
 from jobs.corpus.storage import exists, resolve, write_atomically
 from jobs.corpus.storage_errors import storage_error
-from jobs.embeddings import EmbeddingStore
+from jobs.embeddings.store import EmbeddingStore
 from jobs.evaluate_settings import EvaluateSettings
 from jobs.evaluation.calibrate import calibrate, check_calibratable, require_made_by
 from jobs.evaluation.match import Matched, match_labels, match_predictions, refuse_unusable

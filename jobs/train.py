@@ -13,14 +13,14 @@ def run(settings: TrainSettings) -> dict[str, float]:
     """Train what the settings say. Returns the figures on validation."""
     require_training_packages()
     if settings.baseline is not None:
-        from jobs import baselines
+        from jobs.training import baselines
 
         return baselines.run(settings)
-    from jobs import training_run
+    from jobs.training import run as training_run
     from strideformer.training.trainer import train
 
     if settings.workers:
-        from jobs.train_on_ray import on_ray
+        from jobs.training.on_ray import on_ray
 
         return training_run.run(settings, on_ray(settings.workers))
     return training_run.run(settings, train)

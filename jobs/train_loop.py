@@ -16,9 +16,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 
-from jobs import training_run
 from jobs.cli import run_command
 from jobs.train_settings import TrainSettings
+from jobs.training import run as training_run
 from strideformer import Strideformer
 from strideformer.errors import StrideformerError
 from strideformer.training.batches import Collate, training_batches

@@ -17,12 +17,12 @@ from jobs.corpus.listing import list_inputs
 from jobs.corpus.plan import make_plan
 from jobs.corpus.read import read_shard
 from jobs.corpus.source import shard_blocks
-from jobs.embed_preflight import encoder_of_checkpoint
-from jobs.embeddings import EmbeddingStore
+from jobs.embeddings.embed_preflight import encoder_of_checkpoint
+from jobs.embeddings.store import EmbeddingStore
+from jobs.embeddings.store_preflight import require_same_encoder
 from jobs.output.predictions import Predictions, quarantined_ids
 from jobs.output.record import OutputFolder
 from jobs.stages.columns import bisect
-from jobs.store_preflight import require_same_encoder
 from strideformer import Pipeline
 from strideformer.aggregation import DocumentAggregator
 from strideformer.aggregator import load_aggregator

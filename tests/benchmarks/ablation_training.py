@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import BertConfig
 
-from jobs.embeddings import EmbeddingStore
+from jobs.embeddings.store import EmbeddingStore
 from strideformer import Strideformer, StrideformerConfig
 
 

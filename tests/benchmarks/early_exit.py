@@ -23,11 +23,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import torch
 
-from jobs.embed_preflight import encoder_of_checkpoint
-from jobs.embeddings import EmbeddingStore
+from jobs.embeddings.embed_preflight import encoder_of_checkpoint
+from jobs.embeddings.store import EmbeddingStore
+from jobs.embeddings.store_preflight import require_same_encoder
 from jobs.evaluation.truth import read_truth
 from jobs.settings import ClassifySettings
-from jobs.store_preflight import require_same_encoder
 from strideformer.aggregation import DocumentAggregator
 from strideformer.aggregator import load_aggregator
 from strideformer.early_exit import FIRST_ROUND, GROWTH, read_in_rounds

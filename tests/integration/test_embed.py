@@ -16,7 +16,7 @@ import torch
 from transformers import AutoTokenizer
 
 from jobs import classify, embed
-from jobs.embeddings import ENCODER_KEY, EmbeddingStore
+from jobs.embeddings.store import ENCODER_KEY, EmbeddingStore
 from jobs.settings import ClassifySettings, EmbedSettings
 from strideformer import ChunkEncoder, Chunker
 from strideformer.errors import StrideformerError

@@ -17,7 +17,7 @@ from transformers import BertConfig, BertModel
 
 from jobs import train
 from jobs.train_settings import TrainSettings
-from jobs.training_run import cut_documents
+from jobs.training.run import cut_documents
 from strideformer import Pipeline
 from strideformer.errors import StrideformerError
 from tests.tiny import save_tiny_checkpoint, tiny_tokenizer

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from jobs.corpus.pieces import Piece, to_table
+from jobs.embeddings.stored_shard import ReadStored, read_stored_isolated
 from jobs.measures import add_measures
 from jobs.output.commit import Commit, embedded_schema
 from jobs.stages.columns import ragged
-from jobs.stored_shard import ReadStored, read_stored_isolated
 from strideformer.errors import StrideformerError
 
 HIDDEN = 2

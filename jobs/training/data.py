@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from jobs.labelled import LabelledColumns, LabelledDocuments, describe, read_labelled, split_off
-from jobs.labelled_vectors import labelled_by_id, labelled_in_store, open_vectors, require_one_encoder
-from jobs.labels import PROBLEM_TYPES, LabelEncoding, infer_problem_type
-from jobs.named_datasets import read_named
 from jobs.train_settings import LabelledSettings
+from jobs.training.labelled import LabelledColumns, LabelledDocuments, describe, read_labelled, split_off
+from jobs.training.labelled_vectors import labelled_by_id, labelled_in_store, open_vectors, require_one_encoder
+from jobs.training.labels import PROBLEM_TYPES, LabelEncoding, infer_problem_type
+from jobs.training.named_datasets import read_named
 from strideformer.encoder_identity import EncoderIdentity
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from jobs.model_card import OF_THIS_MACHINE, model_card
 from jobs.train_settings import TrainSettings
-from jobs.training_data import TrainingData, load_data
-from jobs.training_folder import TrainingFolder
-from jobs.training_setup import Preparation, new_config, new_model, new_options
-from jobs.training_verdict import compare_with_tfidf
+from jobs.training.data import TrainingData, load_data
+from jobs.training.folder import TrainingFolder
+from jobs.training.model_card import OF_THIS_MACHINE, model_card
+from jobs.training.setup import Preparation, new_config, new_model, new_options
+from jobs.training.verdict import compare_with_tfidf
 from strideformer import Strideformer
 from strideformer.devices import choose_device
 from strideformer.errors import StrideformerError

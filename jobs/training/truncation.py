@@ -21,10 +21,10 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
-from jobs.labelled import LabelledDocuments
-from jobs.labels import MULTI, SINGLE
 from jobs.train_settings import EPOCHS, TrainSettings
-from jobs.training_data import TrainingData
+from jobs.training.data import TrainingData
+from jobs.training.labelled import LabelledDocuments
+from jobs.training.labels import MULTI, SINGLE
 from strideformer.checkpoint import resolve_encoder
 from strideformer.config import max_positions
 from strideformer.devices import choose_device

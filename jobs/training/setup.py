@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from jobs.labelled import LabelledDocuments
-from jobs.labels import LabelEncoding, balanced_weights
 from jobs.train_settings import TrainSettings
-from jobs.training_data import TrainingData
-from jobs.training_embedding import embed
+from jobs.training.data import TrainingData
+from jobs.training.embedding import embed
+from jobs.training.labelled import LabelledDocuments
+from jobs.training.labels import LabelEncoding, balanced_weights
 from strideformer import ChunkEncoder, Chunker, Strideformer, StrideformerCollator, StrideformerConfig
 from strideformer.checkpoint import resolve_encoder, weights_hash
 from strideformer.devices import choose_device

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 from jobs.train_settings import TrainSettings
-from jobs.training_setup import new_options
+from jobs.training.setup import new_options
 from strideformer.training import TrainingOptions
 
 

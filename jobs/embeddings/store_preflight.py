@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.corpus.storage_errors import require_writable
-from jobs.embed_preflight import encoder_of_checkpoint
-from jobs.embeddings import EmbeddingStore
+from jobs.embeddings.embed_preflight import encoder_of_checkpoint
+from jobs.embeddings.store import EmbeddingStore
 from jobs.model_source import ModelSource
 from jobs.output.commit import TEMPORARY_FOLDER, labelled_schema
 from jobs.preflight import check_apart, kept_names

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.labelled import LabelledColumns, LabelledDocuments, describe, read_labelled, split_off
-from jobs.labels import MULTI, REGRESSION, SINGLE, LabelEncoding, balanced_weights
+from jobs.training.labelled import LabelledColumns, LabelledDocuments, describe, read_labelled, split_off
+from jobs.training.labels import MULTI, REGRESSION, SINGLE, LabelEncoding, balanced_weights
 from strideformer.errors import StrideformerError
 
 

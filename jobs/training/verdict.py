@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from jobs.baselines import measure_scores, tfidf_scores
-from jobs.labels import REGRESSION, SINGLE
 from jobs.train_settings import TrainSettings
-from jobs.training_data import TrainingData
+from jobs.training.baselines import measure_scores, tfidf_scores
+from jobs.training.data import TrainingData
+from jobs.training.labels import REGRESSION, SINGLE
 from strideformer import metrics
 from strideformer.errors import StrideformerError
 from strideformer.scored_documents import ScoredDocuments

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from jobs import training_embedding
-from jobs.labelled import LabelledDocuments
-from jobs.training_embedding import embed
+from jobs.training import embedding as training_embedding
+from jobs.training.embedding import embed
+from jobs.training.labelled import LabelledDocuments
 from strideformer import ChunkEncoder
 from tests.tiny import texts
 

@@ -14,11 +14,11 @@ from jobs.corpus.columns import InputColumns
 from jobs.corpus.listing import list_inputs
 from jobs.corpus.plan import check_columns, make_plan
 from jobs.corpus.read import read_shard
-from jobs.labels import MULTI, SINGLE, LabelEncoding, has_label
+from jobs.training.labels import MULTI, SINGLE, LabelEncoding, has_label
 from strideformer.errors import StrideformerError
 
 if TYPE_CHECKING:
-    from jobs.labelled_vectors import StoredVectors
+    from jobs.training.labelled_vectors import StoredVectors
 
 MISSING_LABEL = "missing_label"
 # Of more classes, the most and the least frequent are told.

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.labelled import LabelledColumns, LabelledDocuments, usable
+from jobs.training.labelled import LabelledColumns, LabelledDocuments, usable
 from strideformer.errors import StrideformerError
 
 

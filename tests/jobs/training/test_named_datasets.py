@@ -5,7 +5,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from jobs.named_datasets import read_named
+from jobs.training.named_datasets import read_named
 from strideformer.errors import StrideformerError
 
 

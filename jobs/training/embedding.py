@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import torch
 from safetensors.torch import load_file, save_file
 
-from jobs.labelled import LabelledDocuments
+from jobs.training.labelled import LabelledDocuments
 from strideformer import ChunkEncoder
 from strideformer.training.documents import EmbeddedDocuments
 

@@ -21,13 +21,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from jobs.labelled import LabelledDocuments
-from jobs.labels import MULTI, REGRESSION, SINGLE, LabelEncoding
 from jobs.output.predictions import BASELINE_FIGURES, BASELINE_PREDICTIONS
 from jobs.train_settings import TrainSettings
-from jobs.training_data import TrainingData, load_data
-from jobs.training_setup import Preparation, new_config, new_model
-from jobs.truncation import own_length, predict_from_first_tokens
+from jobs.training.data import TrainingData, load_data
+from jobs.training.labelled import LabelledDocuments
+from jobs.training.labels import MULTI, REGRESSION, SINGLE, LabelEncoding
+from jobs.training.setup import Preparation, new_config, new_model
+from jobs.training.truncation import own_length, predict_from_first_tokens
 from strideformer.errors import StrideformerError
 from strideformer.training.documents import EmbeddedDocuments
 from strideformer.training.selection import measure

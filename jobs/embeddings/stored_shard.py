@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from jobs.corpus.listing import InputFile
 from jobs.corpus.pieces import PLAN_SCHEMA, Piece, from_rows, to_table
-from jobs.embeddings import EmbeddingStore, read_part
+from jobs.embeddings.store import EmbeddingStore, read_part
 from jobs.guard.isolation import Child, ChildDiedError
 from jobs.measures import add_measures
 from jobs.output.commit import QUARANTINE_SCHEMA

@@ -10,10 +10,10 @@ import torch
 import yaml
 from sklearn.metrics import precision_recall_fscore_support
 
-from jobs.labels import REGRESSION, SINGLE
 from jobs.train_settings import TrainSettings
-from jobs.training_data import TrainingData
-from jobs.training_verdict import Verdict
+from jobs.training.data import TrainingData
+from jobs.training.labels import REGRESSION, SINGLE
+from jobs.training.verdict import Verdict
 from strideformer import StrideformerConfig
 
 # Settings that say nothing elsewhere and something of whoever trained it.

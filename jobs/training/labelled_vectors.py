@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import torch
 
 from jobs.corpus.labels import require_unique
-from jobs.embeddings import EmbeddingStore
-from jobs.labelled import STORED, LabelledColumns, LabelledDocuments, read_labelled, usable
+from jobs.embeddings.store import EmbeddingStore
+from jobs.training.labelled import STORED, LabelledColumns, LabelledDocuments, read_labelled, usable
 from strideformer.encoder_identity import EncoderIdentity
 from strideformer.errors import StrideformerError
 from strideformer.training import EmbeddedDocuments

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs import embed_preflight
-from jobs.embed_preflight import CheckedEncoder
+from jobs.embeddings import embed_preflight
+from jobs.embeddings.embed_preflight import CheckedEncoder
 from jobs.settings import EmbedSettings
 from strideformer import Strideformer
 from strideformer.errors import StrideformerError

@@ -1,0 +1,1 @@
+"""Stores of chunk vectors: the embed job's check, and reading a store back for the other jobs."""
