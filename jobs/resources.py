@@ -143,7 +143,7 @@ def connect(address: str | None, dashboard: bool = False) -> bool:
         Whether we started it (and so may shut it down).
 
     Raises:
-        StrideformerError: there is no cluster at the address.
+        StrideformerError: there is no cluster at the address, or none can be started here.
     """
     import ray
 
@@ -160,7 +160,13 @@ def connect(address: str | None, dashboard: bool = False) -> bool:
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise StrideformerError(f"cannot connect to the Ray cluster at {address}: {error}") from error
         else:
-            start_on_loopback(include_dashboard=dashboard, **quiet)
+            try:
+                start_on_loopback(include_dashboard=dashboard, **quiet)
+            except Exception as error:  # Ray raises bare ones
+                words = (str(error).splitlines() or [type(error).__name__])[0]
+                raise StrideformerError(
+                    f"Ray could not be started on this machine: {words} Look at its load, memory and disk"
+                ) from error
     return True
 
 

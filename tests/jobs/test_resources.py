@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from jobs.resources import COMMIT_CPUS, share_out
 from strideformer.errors import StrideformerError
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_one_encoder_a_gpu() -> None:
@@ -68,3 +75,12 @@ def test_the_cpu_may_be_insisted_on() -> None:
 def test_what_cannot_be_had_is_told(nodes: list[dict[str, float]], encoders: str, device: str, message: str) -> None:
     with pytest.raises(StrideformerError, match=message):
         share_out(nodes, encoders, device)
+
+
+def test_a_ray_that_cannot_start_is_told_in_a_sentence() -> None:
+    code = "from jobs.resources import connect; connect(None)"
+    environment = os.environ | {"RAY_TMPDIR": f"{__file__}/below"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert "StrideformerError: Ray could not be started on this machine: [Errno 20] Not a directory" in run.stderr
