@@ -112,8 +112,8 @@ def sizes(folder: Path, counts: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def encoders(folder: Path, numbers: list[int]) -> list[dict[str, Any]]:
-    """Actors that sleep half a second a shard, as many shards for each: how much of their time they sleep.
+def encoders(folder: Path, numbers: list[int], seconds_a_shard: float) -> list[dict[str, Any]]:
+    """Actors that sleep for so long over each shard, as many shards for each: how much of their time they sleep.
 
     They reserve GPUs that Ray was told of and that are not there, so that the cluster is shared out as one with GPUs
     is. The time of an actor is that from its first shard to the end of the job's last.
@@ -129,7 +129,7 @@ def encoders(folder: Path, numbers: list[int]) -> list[dict[str, Any]]:
             encoders=number,
             gpus=number,
             shard_rows=SHARD_ROWS,
-            seconds_per_token=SECONDS_PER_TOKEN,
+            seconds_per_token=SECONDS_PER_TOKEN * seconds_a_shard / SECONDS_A_SHARD,
         )
         row |= {"encoders": number, "efficiency": float(np.mean(row["busy"]))}
         least = min(row["busy"])
@@ -175,6 +175,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--encoders", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument(
+        "--shard-seconds",
+        type=float,
+        default=SECONDS_A_SHARD,
+        help="what the second table's encoders sleep over a shard",
+    )
     parser.add_argument("--no-skew", action="store_true", help="leave out the third table")
     parser.add_argument("--shards", type=int, default=2_000, help="shards of the fourth table; 0 leaves it out")
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -185,7 +191,7 @@ def main() -> None:
         os.environ["HOME"] = temporary
         found = {
             "sizes": sizes(folder, arguments.documents) if arguments.documents else [],
-            "encoders": encoders(folder, arguments.encoders) if arguments.encoders else [],
+            "encoders": encoders(folder, arguments.encoders, arguments.shard_seconds) if arguments.encoders else [],
             "skew": {} if arguments.no_skew else skew(folder),
             "shards": shards(folder, arguments.shards) if arguments.shards else {},
         }
