@@ -7,7 +7,7 @@ from typing import Any
 
 # Two attempts may end by bad luck: a node that goes, memory that another process took.
 HASTY_ATTEMPTS = 2
-# A stage that cannot even start this often in a row never will.
+# An actor that cannot even start this often in a row never will.
 START_ATTEMPTS = 5
 # By then neither the documents nor bad luck explain it.
 MOST_ATTEMPTS = 10
@@ -18,7 +18,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self._begun: Counter[tuple[str, int]] = Counter()
-        self._starts: Counter[str] = Counter()
+        self._starts: Counter[tuple[str, str]] = Counter()
 
     def begin(self, stage: str, shard: int) -> int:
         """Note an attempt; its number, from 1 on."""
@@ -29,14 +29,18 @@ class Attempts:
         """Note that an attempt came to its end, well or with an exception."""
         self._begun.pop((stage, shard), None)
 
-    def starting(self, stage: str) -> int:
-        """Note that a process is about to build a stage; how many have tried since the last that could."""
-        self._starts[stage] += 1
-        return self._starts[stage]
+    def starting(self, stage: str, actor: str) -> int:
+        """Note that an actor is about to build a stage; how often it has tried in a row.
 
-    def ready(self, stage: str) -> None:
-        """Note that a process has built a stage."""
-        self._starts[stage] = 0
+        Of each actor by itself, whose id Ray keeps when it starts its process again: many start at the same time, and
+        the last may be about to before the first has loaded its model.
+        """
+        self._starts[stage, actor] += 1
+        return self._starts[stage, actor]
+
+    def ready(self, stage: str, actor: str) -> None:
+        """Note that an actor has built a stage."""
+        self._starts.pop((stage, actor), None)
 
 
 def start_attempts() -> Any:

@@ -78,13 +78,14 @@ class GuardedActor(_Guarded):
     def __init__(self, guard: Guard, stage_class: type, arguments: tuple[Any, ...]) -> None:
         self.guard, self.stage_class, self.arguments = guard, stage_class, arguments
         name = stage_class.__name__
-        tries = guard.call("starting", name)
+        actor = this_actor()
+        tries = guard.call("starting", name, actor)
         if tries > START_ATTEMPTS:
             raise StrideformerError(
                 f"{name} died {START_ATTEMPTS} times while it started: is there memory for the model?"
             )
         self.stage = stage_class(*arguments)
-        guard.tell("ready", name)
+        guard.tell("ready", name, actor)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         return self.run(self.stage, documents)
@@ -98,6 +99,13 @@ class GuardedTask(_Guarded):
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         return self.run(self.stage_class(*self.arguments), documents)
+
+
+def this_actor() -> str:
+    """The id of the Ray actor that this is, the same when Ray has started it again; empty outside of one."""
+    import ray
+
+    return str(ray.get_runtime_context().get_actor_id() or "") if ray.is_initialized() else ""
 
 
 def guarded_actor(stage_class: type) -> type[GuardedActor]:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.guard.attempts import HASTY_ATTEMPTS, MOST_ATTEMPTS, START_ATTEMPTS, Attempts
-from jobs.guard.stage import Guard, GuardedActor, guarded_actor, guarded_task
+from jobs.guard.stage import Guard, GuardedActor, guarded_actor, guarded_task, this_actor
 from strideformer.errors import StrideformerError
 from tests.jobs.guard.stages_for_tests import EXIT, RAISE, Fragile
 from tests.jobs.guard.test_isolation import documents
@@ -57,7 +57,7 @@ def test_attempts_are_bounded(guard: LocalGuard) -> None:
 
 def test_starts_are_bounded(guard: LocalGuard) -> None:
     for _ in range(START_ATTEMPTS):
-        guard.attempts.starting("Fragile")
+        guard.attempts.starting("Fragile", this_actor())
     with pytest.raises(StrideformerError, match="Fragile died 5 times while it started"):
         GuardedActor(guard, Fragile, ())
 
