@@ -61,8 +61,8 @@ def quiet_ray_data() -> None:
 
     logger = logging.getLogger(ray.data.__name__)
     logger.setLevel(logging.ERROR)
-    for handler in logger.handlers:
-        if isinstance(handler, logging.StreamHandler):
+    for handler in logger.handlers:  # Ray Data shares those of the root logger, which are the user's
+        if isinstance(handler, logging.StreamHandler) and type(handler).__module__.startswith("ray."):
             handler.setLevel(logging.CRITICAL)
 
 
