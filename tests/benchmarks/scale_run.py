@@ -114,7 +114,7 @@ def everyone() -> float:
 
 
 def watch_progress(found: dict[str, Any]) -> None:
-    """Note the time to plan, and when the first and the last shard were committed."""
+    """Note the time to plan, and when each shard was committed."""
     import jobs.sharded_job
 
     plan, receipts = jobs.sharded_job.ShardedJob.start_or_resume, jobs.sharded_job.receipts_of
@@ -128,8 +128,10 @@ def watch_progress(found: dict[str, Any]) -> None:
 
     def timed_receipts(dataset: Any) -> Iterator[Any]:
         busy = of_all = 0.0
+        found["committed"] = []
         for receipt in receipts(dataset):
             found["last"] = time.perf_counter()
+            found["committed"].append((found["last"], receipt.documents))
             if "first" not in found:
                 found["first"], found["mib_at_first"] = found["last"], own_memory()
                 found["documents_of_first"] = receipt.documents
@@ -142,13 +144,22 @@ def watch_progress(found: dict[str, Any]) -> None:
     jobs.sharded_job.receipts_of = timed_receipts
 
 
+def later_half(committed: list[tuple[float, int]]) -> float:
+    """Documents/s from the shard with which half of the documents were done to the last."""
+    times, documents = (np.array(column, np.float64) for column in zip(*committed, strict=True))
+    done = np.cumsum(documents)
+    half = int(np.searchsorted(done, done[-1] / 2))
+    return float((done[-1] - done[half]) / max(times[-1] - times[half], 1e-9))
+
+
 def one_run(options: dict[str, Any]) -> dict[str, Any]:
     """The job with these options, and what was found of it.
 
     Returns:
         ``seconds`` of the whole call with Ray already running; ``first_label_seconds`` of them up to the first
         committed shard; from there to the last, ``rate`` in documents/s, and processor time: ``driver_busy_seconds`` of
-        the driver, ``busy_seconds`` of all processes; memory in MiB; the totals of the job.
+        the driver, ``busy_seconds`` of all processes; ``later_rate``, of the second half of the documents; memory in
+        MiB; the totals of the job.
     """
     import ray
 
@@ -190,6 +201,7 @@ def one_run(options: dict[str, Any]) -> dict[str, Any]:
         found["first_label_seconds"] = found["first"] - started
         later = totals["documents"] - found["documents_of_first"]
         found["rate"] = later / max(found.pop("last") - found.pop("first"), 1e-9)
+        found["later_rate"] = later_half(found.pop("committed"))
     return found | {name: totals[name] for name in ("documents", "tokens", "chunks", "profile") if name in totals}
 
 
