@@ -88,18 +88,22 @@ def run(**options: Any) -> dict[str, Any]:
     return answer
 
 
-def sizes(folder: Path, counts: list[int]) -> list[dict[str, Any]]:
+def sizes(folder: Path, counts: list[int], milliseconds: float) -> list[dict[str, Any]]:
     """Documents of about 400 characters, two thirds of a page of a letter, so that their number is what costs.
 
-    The µs/doc are processor time of all processes from the first committed shard to the last, which says more than the
-    clock where others use the machine.
+    Where two encoders take no time, the table tells how fast everything around them is, and at 10^4 how fast it
+    starts; where they take some milliseconds a document, whether they are kept busy whatever the size. The µs/doc are
+    processor time of all processes from the first committed shard to the last, which says more than the clock where
+    others use the machine.
     """
     rows = []
     print("".join(f"{title:>12}" for title in COLUMNS_OF_SIZES))
     for count in counts:
         corpus, output = folder / f"corpus-{count}", folder / f"output-{count}"
         write_corpus(corpus, np.random.default_rng(1).integers(200, 600, count))
-        row = run(corpus=str(corpus), output=str(output))
+        row = run(
+            corpus=str(corpus), output=str(output), seconds_per_token=milliseconds / 1000 / TOKENS_A_SHORT_DOCUMENT
+        )
         (output / "_SUCCESS").unlink()
         parts = sorted(output.glob("part-*.parquet"))
         for part in parts[:: max(1, min(100, len(parts) // 2))]:
@@ -188,6 +192,9 @@ def shards(folder: Path, number: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument(
+        "--document-milliseconds", type=float, default=0.0, help="what an encoder of the first table takes a document"
+    )
     parser.add_argument("--encoders", type=int, nargs="*", default=[1, 2, 4, 8])
     parser.add_argument(
         "--shard-seconds",
@@ -205,7 +212,7 @@ def main() -> None:
         os.environ["HOME"] = temporary
         warm_up(folder)
         found = {
-            "sizes": sizes(folder, arguments.documents) if arguments.documents else [],
+            "sizes": sizes(folder, arguments.documents, arguments.document_milliseconds),
             "encoders": encoders(folder, arguments.encoders, arguments.shard_seconds) if arguments.encoders else [],
             "skew": {} if arguments.no_skew else skew(folder),
             "shards": shards(folder, arguments.shards) if arguments.shards else {},
