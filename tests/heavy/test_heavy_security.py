@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -117,7 +116,8 @@ def test_nothing_secret_is_told_and_nothing_is_open(folder: Path, bucket: Bucket
     assert finished.code == 0, finished.said
     assert json.loads(bucket.read("out", "_SUCCESS"))["labelled"] == 400
     assert refusals
-    assert "refused" in refusals[0], refusals[0]
+    assert "InvalidAuthToken" in refusals[0], refusals[0]
+    assert "connected" not in refusals[0]
 
     token = home / ".ray" / "auth_token"
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
@@ -142,15 +142,11 @@ def test_nothing_secret_is_told_and_nothing_is_open(folder: Path, bucket: Bucket
 
 
 def connect_without_token(port: int, folder: Path) -> str:
-    """Try to join as a driver; ``refused: …`` or ``connected``."""
+    """Try to join as a driver with a token of one's own: what Ray says of it within half a minute, or ``connected``."""
     script = (
         "import ray\n"
-        "try:\n"
-        f"    ray.init(address='127.0.0.1:{port}', logging_level='CRITICAL')\n"
-        "except BaseException as error:\n"
-        "    print('refused:', type(error).__name__, error)\n"
-        "else:\n"
-        "    print('connected', ray.get(ray.remote(lambda: 1).remote()))\n"
+        f"ray.init(address='127.0.0.1:{port}', logging_level='CRITICAL')\n"
+        "print('connected', ray.get(ray.remote(lambda: 1).remote()))\n"
     )
     stranger = folder / "stranger"
     stranger.mkdir()
@@ -161,7 +157,7 @@ def connect_without_token(port: int, folder: Path) -> str:
         [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        return process.communicate(timeout=60)[0]
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        return "no answer in 60 s: " + process.communicate()[0]
+        return process.communicate(timeout=30)[0]
+    except subprocess.TimeoutExpired:  # Ray knocks again and again
+        process.kill()
+        return process.communicate()[0]
