@@ -31,7 +31,7 @@ DEFAULTS = {"max_chunks": 128}
 # What of the config the job decides, so that --aggregator may not.
 OWN_FIELDS = {
     *("self", "kwargs", "first_model_config", "first_model_name", "first_model_hash", "freeze_first_model"),
-    *("hidden_size", "max_length", "stride", "max_chunks", "chunk_pooling", "normalize_embeddings"),
+    *("max_length", "stride", "max_chunks", "chunk_pooling", "normalize_embeddings"),
 }
 
 

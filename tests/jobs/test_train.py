@@ -80,6 +80,13 @@ def test_a_trained_checkpoint_labels_documents_it_has_not_seen(tmp_path: Path, e
         train.run(settings(tmp_path, encoder))
 
 
+def test_the_aggregator_may_be_narrower_than_the_encoder(tmp_path: Path, encoder: Path) -> None:
+    corpus(tmp_path / "train.parquet", 80, 1)
+    narrow = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    assert train.run(settings(tmp_path, encoder, validation="0.25", aggregator=narrow))["accuracy"] > 0.9
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["hidden_size"] == 16
+
+
 def test_what_is_wrong_with_the_data_is_told_before_training(tmp_path: Path, encoder: Path) -> None:
     corpus(tmp_path / "train.parquet", 10, 1)
     corpus(tmp_path / "validation.parquet", 3, 2, ["law", "other", "law"])
