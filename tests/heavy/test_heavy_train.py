@@ -52,10 +52,13 @@ def settings(corpus: Path, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def no_ray() -> Iterator[None]:
-    """The command starts a Ray of its own, as it does for a person."""
+    """The command starts a Ray of its own, as it does for a person.
+
+    The session's, which other heavy tests shared, ends here; this module is the last of its folder.
+    """
     import ray
 
-    assert not ray.is_initialized()
+    ray.shutdown()
     yield
     ray.shutdown()
 
