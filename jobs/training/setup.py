@@ -14,7 +14,7 @@ from jobs.train_settings import TrainSettings
 from jobs.training.data import TrainingData
 from jobs.training.embedding import embed
 from jobs.training.labelled import LabelledDocuments
-from jobs.training.labels import LabelEncoding, balanced_weights
+from jobs.training.labels import SINGLE, LabelEncoding, balanced_weights
 from strideformer import ChunkEncoder, Chunker, Strideformer, StrideformerCollator, StrideformerConfig
 from strideformer.checkpoint import resolve_encoder, weights_hash
 from strideformer.devices import choose_device
@@ -83,7 +83,7 @@ def _config(
     return StrideformerConfig.from_two_configs(
         first_model_config,
         {
-            **small_aggregator(first_model_config.hidden_size),
+            **default_aggregator(first_model_config.hidden_size, settings.freeze_first_model, encoding, fields),
             **fields,
             "freeze_first_model": settings.freeze_first_model,
             **cut,
@@ -98,13 +98,27 @@ def _config(
     )
 
 
-def small_aggregator(hidden_size: int) -> dict[str, int]:
-    """One layer with heads of about 32, the width that BERT-like encoders of 384 have.
+def default_aggregator(
+    hidden_size: int, frozen: bool, encoding: LabelEncoding, fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What ``--aggregator`` changes: one layer, regularised where its input stays the same in every epoch.
 
-    The config's own defaults are those of 0.2.0, 24 layers of 4096, which thousands of documents cannot fill.
+    The config's own defaults are those of 0.2.0, 24 layers of 4096, which thousands of documents cannot fill. The
+    regularisation won on the vectors of a frozen encoder (tests/benchmarks/ACCURACY.md).
+
+    Args:
+        hidden_size: of the encoder; a head is about 32 wide, as those of BERT-like encoders of 384 are.
+        frozen: whether the encoder is.
+        encoding: of the labels.
+        fields: those that were given.
     """
     heads = next(heads for heads in range(max(1, hidden_size // 32), 0, -1) if hidden_size % heads == 0)
-    return {"num_hidden_layers": 1, "num_attention_heads": heads, "intermediate_size": 2 * hidden_size}
+    layer = {"num_hidden_layers": 1, "num_attention_heads": heads, "intermediate_size": 2 * hidden_size}
+    if not frozen:
+        return layer
+    regularised = {"chunk_vector_norm": "standard", "dropout": 0.2, "input_dropout": 0.1, "chunk_dropout": 0.3}
+    smooth = encoding.problem_type == SINGLE and fields.get("loss", "cross_entropy") == "cross_entropy"
+    return layer | regularised | ({"label_smoothing": 0.1} if smooth else {})
 
 
 def new_model(config: StrideformerConfig, seed: int) -> Strideformer:
