@@ -147,7 +147,7 @@ def encoders(folder: Path, numbers: list[int], seconds_a_shard: float) -> list[d
             encoders=number,
             gpus=number,
             shard_rows=SHARD_ROWS,
-            seconds_per_token=SECONDS_PER_TOKEN * seconds_a_shard / SECONDS_A_SHARD,
+            seconds_per_token=seconds_a_shard / (SHARD_ROWS * TOKENS_A_SHORT_DOCUMENT),
         )
         row |= {"encoders": number, "efficiency": float(np.mean(row["busy"]))}
         least = min(row["busy"])

@@ -24,13 +24,8 @@ SETTINGS = ["--encoder", ENCODER, "--seed", "0"]
 
 def main(corpus: str, stores: str, output: str) -> int:
     for part in ("train", "validation"):
-        store = Path(stores) / part
-        if (store / "_SUCCESS").exists():
-            continue
-        resume = ["--resume"] if (store / "_strideformer" / "job.json").exists() else []
-        code = embed.main(
-            [f"{corpus}/{part}.parquet", str(store), "--model", ENCODER, "--id-column", "doc_id", *CHUNKING, *resume]
-        )
+        paths = [f"{corpus}/{part}.parquet", f"{stores}/{part}"]
+        code = embed.main([*paths, "--model", ENCODER, "--id-column", "doc_id", *CHUNKING, "--resume"])
         if code:
             return code
     validation = pq.read_table(Path(corpus) / "validation.parquet")
