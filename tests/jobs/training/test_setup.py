@@ -2,9 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 
+import pyarrow as pa
+import pytest
+from transformers import BertConfig
+
 from jobs.train_settings import TrainSettings
-from jobs.training.setup import new_options
+from jobs.training.labels import LabelEncoding
+from jobs.training.setup import default_aggregator, new_options
+from strideformer import StrideformerConfig
 from strideformer.training import TrainingOptions
+
+CLASSES, SEVERAL, NUMBERS = ["a", "b", "c"], [["a"], ["b", "c"]], [0.5, 1.5]
 
 
 def test_every_setting_of_training_reaches_its_option() -> None:
@@ -37,6 +45,30 @@ def test_a_frozen_encoder_has_more_passes_and_no_need_of_memory() -> None:
     both = new_options(TrainSettings.model_validate(given | {"freeze_first_model": False}))
     assert (frozen.epochs, both.epochs) == (30, 4)
     assert (frozen.gradient_checkpointing, both.gradient_checkpointing) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "frozen", "given", "smoothing"),
+    [
+        (CLASSES, True, {}, 0.1),
+        (CLASSES, True, {"loss": "focal"}, 0.0),
+        (CLASSES, False, {}, 0.0),
+        (SEVERAL, True, {}, 0.0),
+        (NUMBERS, True, {}, 0.0),
+    ],
+)
+def test_the_default_aggregator_suits_labels_and_loss(
+    labels: list[object], frozen: bool, given: dict[str, object], smoothing: float
+) -> None:
+    encoding = LabelEncoding.of(pa.chunked_array([labels]))
+    fields = default_aggregator(96, frozen, encoding, given) | given
+    own = {"num_labels": len(encoding.names), "problem_type": encoding.problem_type}
+    first = BertConfig(hidden_size=96, num_hidden_layers=1, num_attention_heads=3)
+    config = StrideformerConfig.from_two_configs(first, fields | own)
+    assert (config.num_hidden_layers, config.num_attention_heads) == (1, 3)
+    assert config.label_smoothing == smoothing
+    assert config.chunk_vector_norm == ("standard" if frozen else "none")
+    assert config.chunk_dropout == (0.3 if frozen else 0)
 
 
 def test_flags_are_frozen() -> None:
