@@ -1,4 +1,4 @@
-"""The options of the second model: what each may be, and which contradict each other."""
+"""The options of the second model and of how its logits are read: what each may be, and which contradict."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ def refuse_contradictions(config: StrideformerConfig) -> None:
             "add a layer or pool otherwise"
         )
     _refuse_contradictions_of_the_loss(config)
+    _refuse_wrong_reading(config)
 
 
 def _refuse_unknown(name: str, value: object, choices: Collection[str]) -> None:
@@ -95,8 +96,34 @@ def _refuse_contradictions_of_the_loss(config: StrideformerConfig) -> None:
         )
     if weights is not None and not all(0 < weight < math.inf for weight in weights):
         raise StrideformerError(f"class_weights={weights} must all be greater than 0")
-    regression = config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1)
-    if regression and (config.loss != "cross_entropy" or weights is not None or config.label_smoothing):
+    if is_regression(config) and (config.loss != "cross_entropy" or weights is not None or config.label_smoothing):
         raise StrideformerError(
             "loss='focal', class_weights and label_smoothing are for classes, and this is a regression: leave them out"
         )
+
+
+def _refuse_wrong_reading(config: StrideformerConfig) -> None:
+    """How logits are read: as probabilities, as labels, as values."""
+    if not 0 < config.temperature < math.inf:
+        raise StrideformerError(f"temperature={config.temperature} must be greater than 0: 1.0 changes nothing")
+    if config.thresholds is not None and len(config.thresholds) != config.num_labels:
+        raise StrideformerError(
+            f"thresholds has {len(config.thresholds)} values for {config.num_labels} labels: give one a label, or none"
+        )
+    means, deviations = config.target_means, config.target_deviations
+    if means is None and deviations is None:
+        return
+    if not is_regression(config):
+        raise StrideformerError("target_means and target_deviations are for a regression, and this has classes")
+    if means is None or deviations is None or not len(means) == len(deviations) == config.num_labels:
+        raise StrideformerError(
+            f"target_means={means} and target_deviations={deviations} must both have num_labels={config.num_labels} "
+            f"numbers"
+        )
+    if not all(0 < each < math.inf for each in deviations) or not all(map(math.isfinite, means)):
+        raise StrideformerError(f"target_deviations={deviations} must all be greater than 0, and target_means finite")
+
+
+def is_regression(config: StrideformerConfig) -> bool:
+    """Whether logits are values: a config with one label that does not say what it is for is a regression."""
+    return config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1)

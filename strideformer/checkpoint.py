@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "load_named_first_model",
     "new_first_model",
     "resolve_encoder",
+    "share_weights",
     "weights_hash",
 ]
 
@@ -117,3 +119,11 @@ def hash_of_left_out(name: str | None, state: Mapping[str, Tensor]) -> str:
             f"include_first_model=True"
         )
     return weights_hash(named)
+
+
+def share_weights(folder: Path) -> None:
+    """Let whoever may read a checkpoint's config read its weights, which safetensors 0.8 writes for the owner alone."""
+    config = folder / "config.json"
+    for weights in folder.glob("*.safetensors"):
+        if config.exists():
+            shutil.copymode(config, weights)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -103,6 +105,20 @@ class DocumentHead(nn.Module):
             of_mean = weight[:, start : start + wide.shape[-1]]
             of_chunks = of_chunks + F.linear(apart.to(weight.dtype), of_mean).float()
         return of_document, of_chunks
+
+
+def in_own_unit(
+    logits: Tensor, target_means: Sequence[float] | None = None, target_deviations: Sequence[float] | None = None
+) -> Tensor:
+    """A regression's values, (…, num_labels), from their standard form: times the deviations, plus the means.
+
+    In float32 whatever the model computes in, since bf16 cannot tell a year from the next four. Without the two, as the
+    logits of classes are, they stay as they are.
+    """
+    if target_means is None or target_deviations is None:
+        return logits
+    values = logits.float()
+    return values * values.new_tensor(target_deviations) + values.new_tensor(target_means)
 
 
 def _masked_mean(values: Tensor, kept: Tensor) -> Tensor:

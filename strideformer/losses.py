@@ -19,7 +19,7 @@ def document_loss(logits: Tensor, labels: Tensor, config: StrideformerConfig) ->
             (documents,) or (documents, num_labels) for regression.
         config: ``problem_type`` None is told from the labels, for this call alone: one label is regression, whole
             numbers are classes, all else is several labels. ``loss``, ``focal_gamma``, ``class_weights`` and
-            ``label_smoothing`` shape the loss of classes.
+            ``label_smoothing`` shape the loss of classes. Errors of a regression are counted in ``target_deviations``.
 
     Returns:
         Scalar, the mean over the documents; with class weights of single labels the weighted mean, as torch has it.
@@ -41,7 +41,10 @@ def document_loss(logits: Tensor, labels: Tensor, config: StrideformerConfig) ->
     logits = logits.float()
     weights = None if config.class_weights is None else logits.new_tensor(config.class_weights)
     if problem_type == "regression":
-        return F.mse_loss(logits, labels.reshape(logits.shape).float())
+        differences = logits - labels.reshape(logits.shape).float()
+        if config.target_deviations is not None:
+            differences = differences / logits.new_tensor(config.target_deviations)
+        return differences.square().mean()
     if problem_type == "single_label_classification":
         classes = labels.view(-1).long()
         if config.loss == "focal":

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -20,10 +21,11 @@ from strideformer.checkpoint import (
     load_named_first_model,
     new_first_model,
     resolve_encoder,
+    share_weights,
 )
 from strideformer.chunk_inputs import ChunkInputs, Standardization, drop_chunks, pad_documents
 from strideformer.config import StrideformerConfig, name_of_encoder
-from strideformer.document_head import DocumentHead
+from strideformer.document_head import DocumentHead, in_own_unit
 from strideformer.errors import StrideformerError
 from strideformer.losses import document_loss
 from strideformer.pooling import pool_tokens
@@ -142,6 +144,7 @@ class Strideformer(PreTrainedModel):
         self.config.first_model_name, self.config.first_model_hash = name, digest
         try:
             super().save_pretrained(save_directory, *args, state_dict=weights, **kwargs)
+            share_weights(Path(save_directory))
         finally:
             self.config.first_model_name, self.config.first_model_hash = before
 
@@ -221,7 +224,8 @@ class Strideformer(PreTrainedModel):
         inputs = self.chunk_inputs(vectors, chunk_counts if whole_counts is None else whole_counts, places)
         states = (second_model or self.second_model)(inputs, kept)
         logits, chunk_logits = self.document_head(states, vectors, kept, self.classifier)
-        return logits, chunk_logits[present], states
+        unit = (self.config.target_means, self.config.target_deviations)
+        return in_own_unit(logits, *unit), in_own_unit(chunk_logits[present], *unit), states
 
     def train(self, mode: bool = True) -> Self:
         """As usual, but a frozen first model stays in evaluation mode, without dropout."""

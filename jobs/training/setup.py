@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoConfig
 
 from jobs.train_settings import TrainSettings
 from jobs.training.data import TrainingData
 from jobs.training.embedding import embed
 from jobs.training.labelled import LabelledDocuments
-from jobs.training.labels import SINGLE, LabelEncoding, balanced_weights
+from jobs.training.labels import REGRESSION, SINGLE, LabelEncoding, balanced_weights
 from strideformer import ChunkEncoder, Chunker, Strideformer, StrideformerCollator, StrideformerConfig
 from strideformer.checkpoint import resolve_encoder, weights_hash
 from strideformer.devices import choose_device
@@ -64,6 +65,8 @@ def new_config(settings: TrainSettings, data: TrainingData) -> StrideformerConfi
     fields = dict(settings.aggregator)
     if fields.get("class_weights") == "balanced":
         fields["class_weights"] = balanced_weights(data.encoding, data.encoding.encode(data.training.labels))
+    if data.encoding.problem_type == REGRESSION:
+        fields = standard_form(data.encoding.encode(data.training.labels)) | fields
     try:
         return _config(settings, fields, data.encoding, first_model_config, cut, pooling, normalize)
     except TypeError as error:
@@ -120,6 +123,18 @@ def default_aggregator(
     regularised = {"chunk_vector_norm": "standard", "dropout": 0.2, "input_dropout": 0.1, "chunk_dropout": 0.3}
     smooth = encoding.problem_type == SINGLE and fields.get("loss", "cross_entropy") == "cross_entropy"
     return layer | regularised | ({"label_smoothing": 0.1} if smooth else {})
+
+
+def standard_form(targets: Tensor) -> dict[str, list[float]]:
+    """The config's fields that let a regression learn values of mean 0 and deviation 1.
+
+    Args:
+        targets: (documents, num_labels) float32, of the training documents; one that never changes is only shifted.
+    """
+    wide = targets.double()
+    deviations = wide.std(dim=0, correction=0)
+    deviations = torch.where(deviations > 0, deviations, 1.0)
+    return {"target_means": wide.mean(dim=0).tolist(), "target_deviations": deviations.tolist()}
 
 
 def new_model(config: StrideformerConfig, seed: int) -> Strideformer:

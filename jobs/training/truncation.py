@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from transformers.trainer_callback import PrinterCallback
 from jobs.train_settings import EPOCHS, TrainSettings
 from jobs.training.data import TrainingData
 from jobs.training.labelled import LabelledDocuments
-from jobs.training.labels import MULTI, SINGLE
-from strideformer.checkpoint import resolve_encoder
+from jobs.training.labels import REGRESSION, LabelEncoding
+from jobs.training.setup import standard_form
+from strideformer.checkpoint import resolve_encoder, share_weights
 from strideformer.config import max_positions
 from strideformer.devices import choose_device
+from strideformer.document_head import in_own_unit
 from strideformer.encoder import load_tokenizer
 from strideformer.errors import StrideformerError
 from strideformer.training.options import choose_precision
@@ -83,9 +86,16 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
     metric = choose_metric(settings.metric, encoding.problem_type)
     device = choose_device(settings.device)
 
+    unit: dict[str, list[float]] = {}
+    if encoding.problem_type == REGRESSION:
+        unit = standard_form(encoding.encode(data.training.labels))
+        model.config.update(unit)  # what the saved classifier gives is in standard form
+
     def figures(prediction: Any) -> dict[str, float]:
         logits, labels = torch.from_numpy(prediction.predictions).float(), torch.from_numpy(prediction.label_ids)
-        return measure(logits, labels, encoding.problem_type)
+        if unit:
+            labels = in_own_unit(labels.reshape(logits.shape), **unit)
+        return measure(in_own_unit(logits, **unit), labels, encoding.problem_type)
 
     stop = settings.early_stopping
     precision = choose_precision(settings.precision, device, trains_first_model=True)
@@ -117,8 +127,8 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=_FirstTokens(data.training, tokenizer, length, data),
-            eval_dataset=_FirstTokens(data.validation, tokenizer, length, data),
+            train_dataset=_FirstTokens(data.training, tokenizer, length, encoding, unit),
+            eval_dataset=_FirstTokens(data.validation, tokenizer, length, encoding, unit),
             data_collator=DataCollatorWithPadding(tokenizer),
             compute_metrics=figures,
             callbacks=[] if stop is None else [EarlyStoppingCallback(stop)],
@@ -128,8 +138,9 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
         trainer.train()
         logits = trainer.predict(trainer.eval_dataset).predictions
     model.save_pretrained(output)
+    share_weights(Path(output))
     tokenizer.save_pretrained(output)
-    return np.asarray(logits, np.float32)
+    return in_own_unit(torch.from_numpy(logits).float(), **unit).numpy()
 
 
 class _Progress(TrainerCallback):
@@ -145,11 +156,21 @@ class _Progress(TrainerCallback):
 class _FirstTokens(Dataset[dict[str, Any]]):
     """Documents as one sequence each, tokenised when asked for and cut at the length; of a pair the second is cut."""
 
-    def __init__(self, documents: LabelledDocuments, tokenizer: Any, length: int, data: TrainingData) -> None:
+    def __init__(
+        self,
+        documents: LabelledDocuments,
+        tokenizer: Any,
+        length: int,
+        encoding: LabelEncoding,
+        unit: Mapping[str, list[float]],
+    ) -> None:
         self.texts, self.pairs = documents.texts()
-        self.labels = data.encoding.encode(documents.labels)
-        if data.encoding.problem_type not in (SINGLE, MULTI) and self.labels.shape[1] == 1:
-            self.labels = self.labels[:, 0]
+        self.labels = encoding.encode(documents.labels)
+        if encoding.problem_type == REGRESSION:
+            means, deviations = (self.labels.new_tensor(unit[name]) for name in ("target_means", "target_deviations"))
+            self.labels = (self.labels - means) / deviations
+            if self.labels.shape[1] == 1:
+                self.labels = self.labels[:, 0]
         self.tokenizer = tokenizer
         self.length = length
 

@@ -154,6 +154,18 @@ def test_a_regression_of_a_number(tmp_path: Path, encoder: Path) -> None:
     assert train.run(settings(tmp_path, encoder, **more))["r2"] > 0.6
 
 
+def test_a_regression_of_numbers_far_from_0(tmp_path: Path, encoder: Path) -> None:
+    """Years: what a new classifier says is near 0, and no learning rate brings it to 2000 in a few hundred steps."""
+    texts, labels = corpus(tmp_path / "plain.parquet", 120, 1)
+    rows = {"text": texts, "year": [2020.0 if label == "law" else 1990.0 for label in labels]}
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    more = {"label_column": "year", "validation": "0.25", "epochs": 15}
+    assert train.run(settings(tmp_path, encoder, **more))["mean_absolute_error"] < 8
+    predictions = Pipeline(tmp_path / "model", device="cpu")(texts[:40])
+    wrong = [abs(prediction.score - year) for prediction, year in zip(predictions, rows["year"][:40], strict=True)]
+    assert sum(wrong) / 40 < 8
+
+
 def test_a_run_that_is_killed_goes_on(tmp_path: Path, encoder: Path) -> None:
     """A real SIGKILL, once the first checkpoint is there."""
     corpus(tmp_path / "train.parquet", 80, 1)

@@ -79,6 +79,15 @@ def test_what_must_be_positive_is(field: str, value: float) -> None:
         ({"class_weights": [1.0, 0.0]}, "class_weights=[1.0, 0.0] must all be greater than 0"),
         ({"loss": "focal", "problem_type": "regression"}, "loss='focal', class_weights and label_smoothing are for"),
         ({"label_smoothing": 0.1, "num_labels": 1}, "loss='focal', class_weights and label_smoothing are for classes"),
+        (
+            {"target_means": [1.0], "target_deviations": [1.0], "num_labels": 3},
+            "target_means and target_deviations are",
+        ),
+        ({"target_means": [1.0], "num_labels": 1}, "target_means=[1.0] and target_deviations=None must both have"),
+        (
+            {"target_means": [1.0], "target_deviations": [0.0], "num_labels": 1},
+            "target_deviations=[0.0] must all be greater than 0",
+        ),
     ],
 )
 def test_contradictions_are_refused(fields: dict[str, Any], sentence: str) -> None:

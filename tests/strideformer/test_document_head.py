@@ -69,3 +69,14 @@ def test_dropped_chunks_count_in_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("strideformer.model.drop_chunks", lambda present, share: first)
     model.train()  # all other dropout is 0
     close(model(chunk_vectors=VECTORS).logits, alone)
+
+
+def test_values_of_a_regression_are_in_their_own_unit_in_float32() -> None:
+    fields = {"num_labels": 2, "problem_type": "regression"}
+    plain = make(**fields).bfloat16()(chunk_vectors=VECTORS.bfloat16())
+    unit = {"target_means": [2000.0, 0.5], "target_deviations": [10.0, 0.25]}
+    output = make(**fields, **unit).bfloat16()(chunk_vectors=VECTORS.bfloat16())
+    means, deviations = torch.tensor([2000.0, 0.5]), torch.tensor([10.0, 0.25])
+    assert output.logits.dtype == output.chunk_logits.dtype == torch.float32
+    close(output.logits, plain.logits.float() * deviations + means, 1e-3)
+    close(output.chunk_logits, plain.chunk_logits.float() * deviations + means, 1e-3)

@@ -87,3 +87,10 @@ def test_loss_of_half_precision_logits_is_float32() -> None:
 def test_labels_that_do_not_fit_are_refused(labels: torch.Tensor, fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(StrideformerError, match=sentence):
         loss(labels, **fields)
+
+
+def test_regression_is_measured_in_deviations() -> None:
+    truth = LOGITS + torch.tensor([10.0, 0.5, -1.0])
+    unit = {"target_means": [2000.0, 1.0, 0.0], "target_deviations": [5.0, 0.25, 1.0]}
+    close(loss(truth, problem_type="regression"), F.mse_loss(LOGITS, truth))
+    close(loss(truth, problem_type="regression", **unit), torch.tensor((4.0 + 4.0 + 1.0) / 3))

@@ -53,6 +53,10 @@ def test_checkpoint_over_a_package_is_small_and_names_it(tmp_path: Path) -> None
     assert {module.training for module in loaded.modules()} == {False}
 
 
+def test_whoever_may_read_the_config_may_read_the_weights(light: Path) -> None:
+    assert (light / "model.safetensors").stat().st_mode == (light / "config.json").stat().st_mode
+
+
 def test_loading_without_the_encoder_reports_no_missing_weights(light: Path) -> None:
     model, info = Strideformer.from_pretrained(light, output_loading_info=True)
     assert type(model) is Strideformer

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import (
@@ -89,3 +91,33 @@ def test_an_encoder_reads_its_own_length(tmp_path: Path, name: str) -> None:
     assert figures["accuracy"] > 0.7
     saved = json.loads((tmp_path / "out" / "config.json").read_text())
     assert saved["architectures"] == [kind.__name__.removesuffix("Model") + "ForSequenceClassification"]
+
+
+def test_a_regression_is_learnt_in_standard_form_and_told_in_its_own_unit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    kind, config, _ = ENCODERS["roberta"]
+    kind(config).save_pretrained(tmp_path / "encoder")
+    tiny_tokenizer(tmp_path / "encoder")
+    write_topics(tmp_path / "topics.parquet", 40, longest=200)
+    table = pq.read_table(tmp_path / "topics.parquet")
+    law = pc.equal(table.column("topic"), table.column("topic")[0])
+    years = pc.if_else(law, 2020.0, 1990.0)
+    pq.write_table(table.append_column("year", years), tmp_path / "train.parquet")
+    settings = {
+        "train": [str(tmp_path / "train.parquet")],
+        "label_column": "year",
+        "validation": "0.3",
+        "output": str(tmp_path / "out"),
+        "encoder": str(tmp_path / "encoder"),
+        "baseline": "truncate",
+        "epochs": 4,
+        "batch_size": 4,
+        "first_model_learning_rate": 3e-3,
+        "device": "cpu",
+    }
+    figures = train.run(TrainSettings.model_validate(settings))
+    assert figures["mean_absolute_error"] < 12, "where all are 2005, it is 15"
+    predicted = pq.read_table(tmp_path / "out" / "predictions.parquet").column("predicted").to_pylist()
+    assert all(1960 < year < 2050 for year in predicted)
+    saved = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert 1990 < saved["target_means"][0] < 2020
