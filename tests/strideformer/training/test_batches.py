@@ -39,6 +39,27 @@ def test_every_epoch_has_every_document_once_and_as_many_batches(world: int, acc
     assert len(orders) == 6, "shuffled anew in every epoch"
 
 
+def test_documents_of_a_batch_are_of_similar_length_and_batches_in_any_order() -> None:
+    counts = np.random.default_rng(0).integers(1, 129, 1000)
+    options = TrainingOptions(epochs=2, budget=1 << 20, batch_size=16)
+    batches = BudgetedBatches(counts, np.ones(1000, np.int64), options).batches(0)
+    padded = sum(len(batch) * counts[batch].max() for batch in batches)
+    assert padded < 1.4 * counts.sum(), "in random batches it is 1.8 times"
+    longest = np.array([counts[batch].max() for batch in batches])
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.4
+    neighbours = [
+        {
+            (a, b)
+            for batch in BudgetedBatches(counts, np.ones(1000, np.int64), options).batches(epoch)
+            for a in batch
+            for b in batch
+            if a < b
+        }
+        for epoch in (0, 1)
+    ]
+    assert len(neighbours[0] & neighbours[1]) < 0.2 * len(neighbours[0]), "other neighbours in each epoch"
+
+
 def test_fewer_documents_than_processes_are_seen_twice() -> None:
     options = TrainingOptions(epochs=1)
     ranks = [BudgetedBatches(np.ones(3, np.int64), np.ones(3, np.int64), options, rank, 4) for rank in range(4)]

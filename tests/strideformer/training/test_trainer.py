@@ -60,7 +60,7 @@ def test_a_run_killed_midway_and_resumed_gives_the_same_weights(tmp_path: Path, 
         checkpoint_steps=checkpoint_steps,
     )
     whole, expected = trained(tmp_path / "whole", options)
-    assert expected.history[-1]["step"] == 12
+    assert expected.history[-1]["step"] == 15
     with pytest.raises(KilledError):
         trained(tmp_path / "killed", options, callbacks=[KillAfter(7)])
     last = last_checkpoint(tmp_path / "killed")
