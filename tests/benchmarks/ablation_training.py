@@ -59,8 +59,8 @@ class Recipe:
         device: where; on a GPU one process is best.
     """
 
-    epochs: int = 10
-    patience: int = 4
+    epochs: int = 5
+    patience: int = 5
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
     batch_size: int = 16

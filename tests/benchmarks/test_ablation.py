@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from jobs.training.labels import LabelEncoding
+from jobs.training.setup import default_aggregator
 from strideformer import StrideformerConfig
-from tests.benchmarks.ablation_rows import BASELINE, ROWS, Row
+from tests.benchmarks.ablation_rows import BASE, BASELINE, ROWS, Row
 from tests.benchmarks.ablation_training import Recipe, Store, train
 from tests.strideformer.test_config import tiny_bert
 
@@ -24,6 +26,11 @@ def store(documents: int, seed: int) -> Store:
 def test_the_baseline_is_first_and_names_are_told_apart() -> None:
     assert ROWS[0] == Row(BASELINE)
     assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_the_baseline_is_what_train_makes() -> None:
+    encoding = LabelEncoding("single_label_classification", ("a", "b"))
+    assert default_aggregator(384, True, encoding, {}) == BASE
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
