@@ -11,7 +11,10 @@ from jobs.settings import JobSettings
 from strideformer.errors import StrideformerError
 
 BASELINES = ("truncate", "mean", "tfidf")
-EPOCHS = {"frozen": 30, "unfrozen": 4}
+EPOCHS_UNFROZEN = 4
+# Over a frozen encoder as many passes as show so many documents, within these bounds: 1,500 steps of 16. What was
+# measured is in tests/benchmarks/ACCURACY.md.
+DOCUMENTS_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 24_000, 5, 30
 
 
 class LabelledSettings(JobSettings):
@@ -99,7 +102,11 @@ class TrainSettings(LabelledSettings):
     train_max_chunks: int | None = Field(
         None, ge=1, description="In training, a random subset of so many chunks of a longer document in each epoch."
     )
-    epochs: int | None = Field(None, ge=1, description="Passes over the training documents [30; 4 unfrozen].")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="Passes over the training documents [as many as show 24,000 of them, 5 to 30; 4 unfrozen].",
+    )
     learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of the aggregator.")
     first_model_learning_rate: float = Field(
         3e-5, gt=0, description="Peak learning rate of the encoder, and of --baseline truncate."
@@ -166,10 +173,13 @@ class TrainSettings(LabelledSettings):
             raise ValueError(f"pair_column and text_column are both {self.text_column!r}: name two columns")
         return self
 
-    @property
-    def passes(self) -> int:
-        """``epochs``, or its default."""
-        return self.epochs or EPOCHS["frozen" if self.freeze_first_model else "unfrozen"]
+    def passes(self, documents: int) -> int:
+        """``epochs``, or its default for so many training documents."""
+        if self.epochs is not None:
+            return self.epochs
+        if not self.freeze_first_model:
+            return EPOCHS_UNFROZEN
+        return min(max(-(-DOCUMENTS_SHOWN // documents), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 def require_training_packages() -> None:

@@ -65,7 +65,7 @@ def model_card(
     trained = "the aggregator alone, over a frozen encoder" if settings.freeze_first_model else "encoder and aggregator"
     said_elsewhere = {"encoder", "aggregator", "dataset", "workers", *CHUNKING}
     used = settings.model_dump(exclude=OF_THIS_MACHINE | said_elsewhere, exclude_none=True) | {
-        "epochs": settings.passes
+        "epochs": settings.passes(len(data.training))
     }
     baselines = verdict.baselines
     sections = [

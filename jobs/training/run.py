@@ -67,7 +67,7 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
         training,
         validation,
         preparation.collate,
-        new_options(settings),
+        new_options(settings, len(data.training)),
         folder.work,
         resume=settings.resume,
         report_to=() if settings.report_to == "none" else (settings.report_to,),

@@ -144,11 +144,11 @@ def new_model(config: StrideformerConfig, seed: int) -> Strideformer:
     return model if config.freeze_first_model else model.float()
 
 
-def new_options(settings: TrainSettings) -> TrainingOptions:
-    """The options of any way of training."""
+def new_options(settings: TrainSettings, documents: int) -> TrainingOptions:
+    """The options of any way of training on so many documents."""
     frozen = settings.freeze_first_model
     return TrainingOptions(
-        epochs=settings.passes,
+        epochs=settings.passes(documents),
         learning_rate=settings.learning_rate,
         first_model_learning_rate=settings.first_model_learning_rate,
         weight_decay=settings.weight_decay,

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
-from jobs.train_settings import EPOCHS, TrainSettings
+from jobs.train_settings import EPOCHS_UNFROZEN, TrainSettings
 from jobs.training.data import TrainingData
 from jobs.training.labelled import LabelledDocuments
 from jobs.training.labels import REGRESSION, LabelEncoding
@@ -102,7 +102,7 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as work:
         arguments = TrainingArguments(
             output_dir=work,
-            num_train_epochs=settings.epochs or EPOCHS["unfrozen"],
+            num_train_epochs=settings.epochs or EPOCHS_UNFROZEN,
             learning_rate=settings.first_model_learning_rate,
             weight_decay=settings.weight_decay,
             warmup_steps=0.1,

