@@ -36,7 +36,8 @@ class DocumentLogits:
 class DocumentAggregator:
     """Runs the second model over documents of any number of chunks, padded and masked under a budget.
 
-    It runs in fp32 on a CPU and in the encoder's half precision on a GPU.
+    It runs in the encoder's half precision on a GPU. On a CPU it multiplies in bf16 where the encoder does, as half of
+    the time of 24 layers is worth having, and adds and normalises in fp32, which costs nothing there.
 
     Attributes:
         forward_time: how long the device computed in the second model.
@@ -56,7 +57,8 @@ class DocumentAggregator:
         for name, child in model.named_children():
             if name != "first_model":
                 child.to(device=device, dtype=self.dtype)
-        self.second_model = PackedSecondModel(model.second_model, model.config.hidden_act)
+        products = self.dtype if dtype is torch.float16 else dtype  # which CPUs hardly multiply at all
+        self.second_model = PackedSecondModel(model.second_model, model.config.hidden_act, products)
         self.chunk_budget = chunk_budget or CHUNK_BUDGET.get(device.type, CHUNK_BUDGET["cpu"])
         self.forward_time = Stopwatch(device)
 

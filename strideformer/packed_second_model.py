@@ -22,11 +22,13 @@ class PackedSecondModel:
     Args:
         model: in evaluation mode, on its device and in its number format.
         activation: the config's ``hidden_act``.
+        products: number format of what the linear layers multiply; norms, attention and the sums between layers stay
+            in the model's own.
     """
 
-    def __init__(self, model: SecondModel, activation: str) -> None:
+    def __init__(self, model: SecondModel, activation: str, products: torch.dtype = torch.float32) -> None:
         self.model = model
-        self.layers = [_PackedLayer(layer, activation) for layer in model.layers]
+        self.layers = [_PackedLayer(layer, activation, products) for layer in model.layers]
 
     @torch.inference_mode()
     def __call__(self, states: Tensor, present: Tensor) -> Tensor:
@@ -45,16 +47,17 @@ class PackedSecondModel:
 class _PackedLayer:
     """An `nn.TransformerEncoderLayer`."""
 
-    def __init__(self, layer: Any, activation: str) -> None:
+    def __init__(self, layer: Any, activation: str, products: torch.dtype) -> None:
+        self.products = products
         attention = layer.self_attn
         self.heads = int(attention.num_heads)
         self.norm_first = bool(layer.norm_first)
-        self.qkv = PackedLinear([_linear(attention.in_proj_weight, attention.in_proj_bias)])
-        self.attention_output = PackedLinear([attention.out_proj])
+        self.qkv = self._linear(attention.in_proj_weight, attention.in_proj_bias)
+        self.attention_output = self._linear(attention.out_proj.weight, attention.out_proj.bias)
         fused = activation in GELU_ALGORITHMS
-        self.intermediate = PackedLinear([layer.linear1], activation if fused else "")
+        self.intermediate = self._linear(layer.linear1.weight, layer.linear1.bias, activation if fused else "")
         self.activation = None if fused else layer.activation
-        self.output = PackedLinear([layer.linear2])
+        self.output = self._linear(layer.linear2.weight, layer.linear2.bias)
         self.norms = [layer.norm1, layer.norm2]
 
     def __call__(self, states: Tensor, cells: Tensor, present: Tensor, mask: Tensor | None) -> Tensor:
@@ -71,18 +74,19 @@ class _PackedLayer:
 
     def _attend(self, states: Tensor, cells: Tensor, present: Tensor, mask: Tensor | None) -> Tensor:
         documents, longest = present.shape
-        grid = states.new_zeros((documents * longest, 3 * states.shape[-1])).index_copy_(0, cells, self.qkv(states))
+        qkv = self.qkv(states.to(self.products)).to(states.dtype)
+        grid = states.new_zeros((documents * longest, 3 * states.shape[-1])).index_copy_(0, cells, qkv)
         query, key, value = grid.view(documents, longest, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         context = scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.attention_output(context.transpose(1, 2).reshape(documents * longest, -1)[cells])
+        context = context.transpose(1, 2).reshape(documents * longest, -1)[cells]
+        return self.attention_output(context.to(self.products)).to(states.dtype)
 
     def _feed(self, states: Tensor) -> Tensor:
-        inner = self.intermediate(states)
-        return self.output(inner if self.activation is None else self.activation(inner))
+        inner = self.intermediate(states.to(self.products))
+        return self.output(inner if self.activation is None else self.activation(inner)).to(states.dtype)
 
-
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """Bare parameters as a layer."""
-    made = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    made.weight, made.bias = nn.Parameter(weight.detach(), False), nn.Parameter(bias.detach(), False)
-    return made
+    def _linear(self, weight: Tensor, bias: Tensor, activation: str = "") -> PackedLinear:
+        layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        layer.weight = nn.Parameter(weight.detach().to(self.products), False)
+        layer.bias = nn.Parameter(bias.detach().to(self.products), False)
+        return PackedLinear([layer], activation)

@@ -39,6 +39,24 @@ def test_states_are_those_of_the_padded_layers(hidden_act: str, norm_position: s
     assert not found[~places].any()
 
 
+@pytest.mark.parametrize("hidden_act", ["gelu", "relu"])
+def test_products_in_bf16_leave_sums_and_norms_in_fp32(hidden_act: str) -> None:
+    model, activation = second_model(hidden_act=hidden_act, num_hidden_layers=12)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.1)
+    present = torch.arange(7) < COUNTS[:, None]
+    states = torch.randn(4, 7, 24) * present[..., None]
+    exact = PackedSecondModel(model, activation)(states, present)
+    mixed = PackedSecondModel(model, activation, torch.bfloat16)(states, present)
+    whole = model.bfloat16()
+    with torch.inference_mode():
+        half = whole(states.bfloat16(), present).float()[present]
+    assert mixed.dtype == torch.float32
+    error, error_of_half = (mixed[present] - exact[present]).abs().mean(), (half - exact[present]).abs().mean()
+    assert 0 < error < 0.6 * error_of_half
+
+
 def test_documents_of_one_length_need_no_mask() -> None:
     model, activation = second_model()
     states, present = torch.randn(3, 5, 24), torch.ones(3, 5, dtype=torch.bool)
