@@ -145,7 +145,24 @@ def pad_documents(chunk_vectors: Tensor, chunk_counts: Tensor) -> tuple[Tensor, 
     return padded, present
 
 
-def drop_chunks(present: Tensor, share: float) -> Tensor:
-    """(documents, longest) mask without a random share of its chunks; a document that would lose all keeps all."""
+def drop_chunks(present: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Leave a random share of the chunks out, so that nothing is computed for them.
+
+    Args:
+        present: (documents, longest) bool, true at chunks.
+        share: of them to leave out; a document that would lose all keeps all.
+
+    Returns:
+        (documents, most that are left) bool, true at chunks, and the same of int64: which chunk of the ``longest`` each
+        is, in their order; of no meaning where it is none.
+    """
     kept = present & (torch.rand(present.shape, device=present.device) >= share)
-    return torch.where(kept.any(dim=1, keepdim=True), kept, present)
+    kept = torch.where(kept.any(dim=1, keepdim=True), kept, present)
+    order = kept.byte().argsort(dim=1, descending=True, stable=True)[:, : int(kept.sum(dim=1).max())]
+    return kept.gather(1, order), order
+
+
+def put_back(values: Tensor, order: Tensor, longest: int) -> Tensor:
+    """(documents, most that are left, width) values to (documents, longest, width), 0 at what was left out."""
+    whole = values.new_zeros((len(values), longest, values.shape[-1]))
+    return whole.scatter(1, order.unsqueeze(-1).expand_as(values), values)

@@ -23,7 +23,7 @@ from strideformer.checkpoint import (
     resolve_encoder,
     share_weights,
 )
-from strideformer.chunk_inputs import ChunkInputs, Standardization, drop_chunks, pad_documents
+from strideformer.chunk_inputs import ChunkInputs, Standardization, drop_chunks, pad_documents, put_back
 from strideformer.config import StrideformerConfig, name_of_encoder
 from strideformer.document_head import DocumentHead, in_own_unit
 from strideformer.errors import StrideformerError
@@ -216,14 +216,21 @@ class Strideformer(PreTrainedModel):
         Returns:
             (documents, num_labels) logits, (num_chunks, num_labels) chunk logits, and
             (documents, most chunks, hidden_size) states, with one more row first when ``document_pooling`` is ``cls``.
+            Of chunks that ``chunk_dropout`` leaves out, the logits are 0 and there are no states.
         """
         vectors, present = pad_documents(self.chunk_inputs.scaled(chunk_vectors.to(self.dtype)), chunk_counts)
         if places is not None:
             places = pad_documents(places.unsqueeze(-1), chunk_counts)[0].squeeze(-1)
-        kept = drop_chunks(present, self.config.chunk_dropout) if self.training else present
+        kept, order = present, None
+        if self.training and self.config.chunk_dropout:
+            kept, order = drop_chunks(present, self.config.chunk_dropout)
+            vectors = vectors.gather(1, order.unsqueeze(-1).expand(-1, -1, vectors.shape[-1]))
+            places = order if places is None else places.gather(1, order)
         inputs = self.chunk_inputs(vectors, chunk_counts if whole_counts is None else whole_counts, places)
         states = (second_model or self.second_model)(inputs, kept)
         logits, chunk_logits = self.document_head(states, vectors, kept, self.classifier)
+        if order is not None:
+            chunk_logits = put_back(chunk_logits * kept.unsqueeze(-1), order, present.shape[1])
         unit = (self.config.target_means, self.config.target_deviations)
         return in_own_unit(logits, *unit), in_own_unit(chunk_logits[present], *unit), states
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from strideformer import Strideformer, StrideformerError
-from strideformer.chunk_inputs import Standardization, drop_chunks, sinusoidal_positions
+from strideformer.chunk_inputs import Standardization, drop_chunks, put_back, sinusoidal_positions
 from tests.strideformer.small_models import close, make
 
 VECTORS = 3 * torch.randn(12, 32, generator=torch.Generator().manual_seed(3)) + 2
@@ -95,9 +95,21 @@ def test_dropped_chunks_are_about_the_share_asked_for_and_never_all() -> None:
     present = torch.ones(2000, 10, dtype=torch.bool)
     present[:, 7:] = False
     torch.manual_seed(0)
-    kept = drop_chunks(present, 0.4)
-    assert not (kept & ~present).any()
+    kept, order = drop_chunks(present, 0.4)
+    assert kept.shape == order.shape == (2000, 7)
+    assert present.gather(1, order)[kept].all()
     assert 0.57 < kept.sum() / present.sum() < 0.63
-    nearly_none = drop_chunks(present, 0.99)
+    for left, chunks in zip(kept.tolist(), order.tolist(), strict=True):
+        of_row = [chunk for is_left, chunk in zip(left, chunks, strict=True) if is_left]
+        assert of_row == sorted(set(of_row)), "in their order, none twice"
+    nearly_none, _ = drop_chunks(present, 0.99)
     assert nearly_none.any(dim=1).all()
-    assert torch.equal(drop_chunks(present, 0.0), present)
+    assert drop_chunks(present[:1000], 0.99)[0].shape[1] == 7, "one that would lose all keeps all"
+    kept, order = drop_chunks(present, 0.0)
+    assert kept.all()
+    assert torch.equal(order, torch.arange(7).expand(2000, 7))
+
+
+def test_what_is_left_goes_back_to_its_place() -> None:
+    values, order = torch.tensor([[[1.0], [2.0]], [[3.0], [0.0]]]), torch.tensor([[0, 3], [2, 1]])
+    assert put_back(values, order, 4).squeeze(-1).tolist() == [[1, 0, 0, 2], [0, 0, 3, 0]]

@@ -62,13 +62,26 @@ def test_statistics_have_weights_of_their_own() -> None:
         close(output.chunk_logits[chunk] - plain.chunk_logits[chunk], own)
 
 
-def test_dropped_chunks_count_in_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make(mix_chunk_statistics=["mean", "max", "variance"], document_pooling="attention", chunk_dropout=0.5)
-    alone = model(chunk_vectors=VECTORS[:3]).logits
-    first = torch.tensor([[True, True, True, False, False]])
-    monkeypatch.setattr("strideformer.model.drop_chunks", lambda present, share: first)
+@pytest.mark.parametrize("pooling", ["attention", "max", "cls"])
+def test_dropped_chunks_count_in_nothing(monkeypatch: pytest.MonkeyPatch, pooling: str) -> None:
+    options = {
+        "mix_chunk_statistics": ["mean", "max", "variance"],
+        "chunk_positions": "both_ends",
+        "chunk_dropout": 0.5,
+    }
+    model = make(document_pooling=pooling, **options)
+    left = torch.tensor([0, 2, 3])
+    alone, of_chunks, _ = model.aggregate(VECTORS[left], torch.tensor([3]), left, torch.tensor([5]))
+    other, of_other, _ = model.aggregate(VECTORS[:1], torch.tensor([1]))
+    kept = torch.tensor([[True, True, True], [True, False, False]])
+    order = torch.tensor([[0, 2, 3], [0, 4, 1]])
+    monkeypatch.setattr("strideformer.model.drop_chunks", lambda present, share: (kept, order))
     model.train()  # all other dropout is 0
-    close(model(chunk_vectors=VECTORS).logits, alone)
+    output = model(chunk_vectors=torch.cat([VECTORS, VECTORS[:1]]), chunk_counts=torch.tensor([5, 1]))
+    close(output.logits, torch.cat([alone, other]))
+    close(output.chunk_logits[left], of_chunks)
+    close(output.chunk_logits[5:], of_other)
+    assert not output.chunk_logits[[1, 4]].any()
 
 
 def test_values_of_a_regression_are_in_their_own_unit_in_float32() -> None:
