@@ -66,14 +66,19 @@ def run(name: str, corpus: Path, output: Path, variables: dict[str, str]) -> Run
 
 
 def steady_of_parts(output: Path, marks: list[dict[str, Any]]) -> float | None:
-    """Chunks a second from the commit of a job's first shard to that of its last; also leaves the shards for `bare`."""
+    """Chunks a second from the end of a job's first shard to the commit of its last; also leaves the shards for `bare`.
+
+    The first shard ends with the encoder's first call, as it does for `bare`: its commit waits for a process to start,
+    while the encoder goes on.
+    """
     parts = sorted(output.glob("part-*.parquet"), key=lambda part: part.stat().st_mtime_ns)
-    tables = [pq.read_table(part, columns=["doc_id", "num_chunks"]).to_pydict() for part in parts]
-    (output / "_shards.json").write_text(json.dumps([table["doc_id"] for table in tables]))
-    if len(parts) < 2:
+    documents = [pq.read_table(part, columns=["doc_id"]).column("doc_id").to_pylist() for part in parts]
+    (output / "_shards.json").write_text(json.dumps(documents))
+    calls = sorted((mark for mark in marks if "began" in mark), key=lambda mark: float(mark["ended"]))
+    if len(calls) < 2:
         return None
-    seconds = (parts[-1].stat().st_mtime_ns - parts[0].stat().st_mtime_ns) / 1e9
-    return sum(sum(table["num_chunks"]) for table in tables[1:]) / seconds
+    seconds = parts[-1].stat().st_mtime_ns / 1e9 - calls[0]["ended"]
+    return float(sum(call["chunks"] for call in calls[1:]) / seconds)
 
 
 def steady_of_calls(output: Path, marks: list[dict[str, Any]]) -> float | None:
