@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ def main() -> None:
     share = Spread.of(
         100 * second / first for first, second in zip(each["first model"], each["second model"], strict=True)
     )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": name, "dtype": str(dtype).removeprefix("torch."), "milliseconds_per_chunk": Spread.of(each[name])}
         for name, dtype in (("first model", encoder.dtype), ("second model", aggregator.dtype))
     ]

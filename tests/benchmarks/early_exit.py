@@ -27,7 +27,6 @@ from jobs.embeddings.embed_preflight import encoder_of_checkpoint
 from jobs.embeddings.store import EmbeddingStore
 from jobs.embeddings.store_preflight import require_same_encoder
 from jobs.evaluation.truth import read_truth
-from jobs.settings import ClassifySettings
 from strideformer.aggregation import DocumentAggregator
 from strideformer.aggregator import load_aggregator
 from strideformer.early_exit import FIRST_ROUND, GROWTH, read_in_rounds
@@ -168,8 +167,7 @@ def main() -> None:
 
     store = EmbeddingStore.open(options.store)
     folder, _ = checkpoint_folder(options.model)
-    settings = ClassifySettings(embeddings=options.store, output="none", model=options.model)
-    encoder, config, _ = encoder_of_checkpoint(folder, settings)
+    encoder, config, _ = encoder_of_checkpoint(folder)
     require_same_encoder(store, encoder, options.model)
     labels = LabelSpace.of(config)
     stored = store.documents([options.label_column] if options.labels is None else [])

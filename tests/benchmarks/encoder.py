@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,7 @@ def compare(kind: str, texts: list[str], encoders: Encoders, rounds: int) -> lis
     """Encode these texts with all four in each round, and measure the peaks; a table, and its rows."""
     peaks = {dtype: CpuPeak(dtype) for dtype in set(encoders.formats.values())}
     found: dict[torch.dtype, list[float]] = {dtype: [] for dtype in peaks}
-    runs: dict[str, Callable[[], object]] = {
-        name: lambda run=run: run(texts)  # type: ignore[misc]
-        for name, run in encoders.runs.items()
-    }
+    runs: dict[str, Callable[[], np.ndarray]] = {name: partial(run, texts) for name, run in encoders.runs.items()}
     vectors = {name: run() for name, run in runs.items()}  # the warm-up
     measures: dict[str, Callable[[], object]] = {
         str(dtype): lambda peak=peak, into=found[dtype]: into.append(peak())  # type: ignore[misc]
@@ -87,7 +85,7 @@ def compare(kind: str, texts: list[str], encoders: Encoders, rounds: int) -> lis
     seconds = interleaved(runs | measures, rounds)
     tokens = lengths(encoders.full.chunker, texts)
     work = operations(encoders.full.first_model.config, tokens)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in runs:
         taken, dtype = seconds[name], encoders.formats[name]
         rows.append(

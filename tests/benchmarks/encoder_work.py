@@ -106,7 +106,7 @@ class DeviceRoofs:
         shapes = [(width, 3 * width), (width, width), (width, inner), (inner, width)]
         amounts = [2.0 * tokens * first * second for first, second in shapes]
         seconds = [amount / self.of_product(tokens, *shape) for amount, shape in zip(amounts, shapes, strict=True)]
-        return sum(amounts) / sum(seconds)
+        return float(sum(amounts) / sum(seconds))
 
     def _best(self, work: Callable[[], object]) -> float:
         taken = []

@@ -56,7 +56,8 @@ def lengths(kind: str, chunks: int) -> np.ndarray:
         return np.full(chunks, MAX_LENGTH)
     if kind == "short":
         return generator.integers(16, 97, chunks)
-    return np.clip(generator.lognormal(np.log(160), 0.7, chunks).astype(int), 16, MAX_LENGTH)
+    ragged: np.ndarray = np.clip(generator.lognormal(np.log(160), 0.7, chunks).astype(int), 16, MAX_LENGTH)
+    return ragged
 
 
 def views_of(tokens: np.ndarray) -> ChunkViews:

@@ -140,7 +140,7 @@ def watch_progress(found: dict[str, Any]) -> None:
         found["mib_at_last"] = own_memory()
         found["driver_busy_seconds"], found["busy_seconds"] = time.process_time() - busy, everyone() - of_all
 
-    jobs.sharded_job.ShardedJob.start_or_resume = timed_plan  # type: ignore[method-assign]
+    jobs.sharded_job.ShardedJob.start_or_resume = timed_plan  # type: ignore[assignment, method-assign]
     jobs.sharded_job.receipts_of = timed_receipts
 
 
@@ -167,7 +167,7 @@ def one_run(options: dict[str, Any]) -> dict[str, Any]:
     from jobs.settings import ClassifySettings
 
     os.environ[COST_VARIABLE] = str(options["seconds_per_token"])
-    jobs.classify.EncodeAndAggregate = StandIn  # type: ignore[misc, assignment]
+    jobs.classify.EncodeAndAggregate = StandIn  # type: ignore[assignment, attr-defined]
     found: dict[str, Any] = {}
     watch_progress(found)
     settings = ClassifySettings(

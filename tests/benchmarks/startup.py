@@ -32,7 +32,7 @@ MOST_SECONDS = 600.0
 
 def marked_run(marks: Path, arguments: list[str]) -> int:
     """The classify command, noting when its phases end; runs in a process of its own."""
-    from jobs import classify, sharded_job
+    from jobs import classify, preflight, sharded_job
 
     ends = {"imports": time.time()}
 
@@ -47,7 +47,7 @@ def marked_run(marks: Path, arguments: list[str]) -> int:
 
         setattr(owner, name, timed)
 
-    mark(classify.preflight, "check", "preflight")
+    mark(preflight, "check", "preflight")
     mark(sharded_job, "connect", "Ray")
     mark(sharded_job.ShardedJob, "start_or_resume", "plan")
     return classify.main(arguments)

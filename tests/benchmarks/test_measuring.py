@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ MINILM = BertConfig(hidden_size=384, num_hidden_layers=6, intermediate_size=1536
 def test_a_round_takes_every_run_once() -> None:
     order: list[str] = []
     ticks = iter(range(100))
-    seconds = interleaved({name: lambda n=name: order.append(n) for name in "ab"}, 3, clock=lambda: next(ticks))
+    seconds = interleaved({name: partial(order.append, name) for name in "ab"}, 3, clock=lambda: next(ticks))
     assert order == ["a", "b"] * 3
     assert seconds == {"a": [1, 1, 1], "b": [1, 1, 1]}
 

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Read when the tokenizer is first used: one core for everyone.
 os.environ["RAYON_NUM_THREADS"] = "1"
@@ -107,7 +108,7 @@ def main() -> None:
     seconds = interleaved(runs, options.rounds, time.process_time)
     print(f"{about(machine())}\n{options.rounds} interleaved rounds, CPU time of one thread; {chunker.fast_status}")
     baseline = next(iter(runs))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
             "million_tokens_per_second": rate(num_tokens / 1e6, taken),

@@ -29,7 +29,7 @@ def run(corpus: Path, output: Path) -> None:
     import jobs.classify
     from jobs.settings import ClassifySettings
 
-    jobs.classify.EncodeAndAggregate = NotingEncodeAndAggregate  # type: ignore[misc]
+    jobs.classify.EncodeAndAggregate = NotingEncodeAndAggregate  # type: ignore[attr-defined]
     settings = ClassifySettings(
         inputs=[str(corpus)],
         output=str(output),

@@ -60,7 +60,7 @@ class Label:
         aggregator()
 
     def __call__(self, group: dict[str, np.ndarray]) -> dict[str, list[str]]:
-        vectors = np.stack(group["vector"])[np.argsort(group["chunk"])]
+        vectors = np.stack(list(group["vector"]))[np.argsort(group["chunk"])]
         return {"doc_id": [str(group["doc_id"][0])], "label": labels(vectors, np.array([len(vectors)]))}
 
 
