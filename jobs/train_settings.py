@@ -12,8 +12,7 @@ from strideformer.errors import StrideformerError
 
 BASELINES = ("truncate", "mean", "tfidf")
 EPOCHS_UNFROZEN = 4
-# Over a frozen encoder as many passes as show so many documents, within these bounds. What was
-# measured is in tests/benchmarks/ACCURACY.md.
+# Over a frozen encoder as many passes as show so many documents, within these bounds: see tests/benchmarks/ACCURACY.md.
 DOCUMENTS_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 24_000, 12, 30
 
 
