@@ -107,8 +107,7 @@ def default_aggregator(
     """What ``--aggregator`` changes: one layer, regularised where its input stays the same in every epoch.
 
     The config's own defaults are those of 0.2.0, 24 layers of 4096, which thousands of documents cannot fill. The
-    regularisation is that of the best row measured on vectors of a frozen encoder, but for its averaged weights
-    (tests/benchmarks/ACCURACY.md).
+    regularisation is worth a point on vectors of a frozen encoder (tests/benchmarks/ACCURACY.md).
 
     Args:
         hidden_size: of the encoder; a head is about 32 wide, as those of BERT-like encoders of 384 are.
