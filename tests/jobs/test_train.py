@@ -87,6 +87,13 @@ def test_the_aggregator_may_be_narrower_than_the_encoder(tmp_path: Path, encoder
     assert json.loads((tmp_path / "model" / "config.json").read_text())["hidden_size"] == 16
 
 
+def test_epochs_by_default_are_recorded_as_they_were(tmp_path: Path, encoder: Path) -> None:
+    corpus(tmp_path / "train.parquet", 80, 1)
+    train.run(settings(tmp_path, encoder, validation="0.25", epochs=None, compare_baselines=False))
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert record["settings"]["epochs"] == len(record["history"]) == 30
+
+
 def test_what_is_wrong_with_the_data_is_told_before_training(tmp_path: Path, encoder: Path) -> None:
     corpus(tmp_path / "train.parquet", 10, 1)
     corpus(tmp_path / "validation.parquet", 3, 2, ["law", "other", "law"])
