@@ -65,16 +65,9 @@ ENCODERS: dict[str, tuple[Any, Any, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_an_encoder_reads_its_own_length(tmp_path: Path, name: str) -> None:
-    kind, config, length = ENCODERS[name]
-    torch.manual_seed(0)
-    kind(config).save_pretrained(tmp_path / "encoder")
-    tiny_tokenizer(tmp_path / "encoder")
-    write_topics(tmp_path / "train.parquet", 40, longest=200)
-    settings = {
+def settings(tmp_path: Path, **more: Any) -> TrainSettings:
+    values = {
         "train": [str(tmp_path / "train.parquet")],
-        "label_column": "topic",
         "validation": "0.3",
         "output": str(tmp_path / "out"),
         "encoder": str(tmp_path / "encoder"),
@@ -84,7 +77,17 @@ def test_an_encoder_reads_its_own_length(tmp_path: Path, name: str) -> None:
         "first_model_learning_rate": 3e-3,
         "device": "cpu",
     }
-    figures = train.run(TrainSettings.model_validate(settings))
+    return TrainSettings.model_validate(values | more)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_reads_its_own_length(tmp_path: Path, name: str) -> None:
+    kind, config, length = ENCODERS[name]
+    torch.manual_seed(0)
+    kind(config).save_pretrained(tmp_path / "encoder")
+    tiny_tokenizer(tmp_path / "encoder")
+    write_topics(tmp_path / "train.parquet", 40, longest=200)
+    figures = train.run(settings(tmp_path, label_column="topic"))
     record = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert record["max_length"] == length
     assert record["validation"] == figures
@@ -103,19 +106,7 @@ def test_a_regression_is_learnt_in_standard_form_and_told_in_its_own_unit(tmp_pa
     law = pc.equal(table.column("topic"), table.column("topic")[0])
     years = pc.if_else(law, 2020.0, 1990.0)
     pq.write_table(table.append_column("year", years), tmp_path / "train.parquet")
-    settings = {
-        "train": [str(tmp_path / "train.parquet")],
-        "label_column": "year",
-        "validation": "0.3",
-        "output": str(tmp_path / "out"),
-        "encoder": str(tmp_path / "encoder"),
-        "baseline": "truncate",
-        "epochs": 4,
-        "batch_size": 4,
-        "first_model_learning_rate": 3e-3,
-        "device": "cpu",
-    }
-    figures = train.run(TrainSettings.model_validate(settings))
+    figures = train.run(settings(tmp_path, label_column="year", epochs=4))
     assert figures["mean_absolute_error"] < 12, "where all are 2005, it is 15"
     predicted = pq.read_table(tmp_path / "out" / "predictions.parquet").column("predicted").to_pylist()
     assert all(1960 < year < 2050 for year in predicted)
