@@ -1,9 +1,9 @@
 """``python -m tests.benchmarks.agreement``: do labels stay the same in the number format that the encoder chooses?
 
-Every document is labelled twice, with vectors of the encoder as it chooses its format and with fp32 ones, by one
-aggregator. ``--corpus FILE --model CHECKPOINT`` takes other documents than the embedded RFCs. The fp32 reference is
-the packed forward, which the benchmark `encoder` compares with sentence-transformers; ``--reference transformers``
-takes the first model's own forward, padded and masked, at half the speed.
+Every document is labelled twice, by encoder and aggregator in the format that the encoder chooses, as the job runs
+them, and by both in fp32. ``--corpus FILE --model CHECKPOINT`` takes other documents than the embedded RFCs. The fp32
+reference is the packed forward, which the benchmark `encoder` compares with sentence-transformers; ``--reference
+transformers`` takes the first model's own forward, padded and masked, at half the speed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Comparison:
         self.reference = ChunkEncoder.of(model, self.chunker, dtype="float32")
         if own_forward:
             self.reference.packed = None
-        self.aggregator = DocumentAggregator(model, self.reference.device)
+        self.exact_aggregator = DocumentAggregator(model, self.reference.device)
+        self.aggregator = DocumentAggregator(other, self.encoder.device, self.encoder.dtype)
         self.labels = LabelSpace.of(config)
 
     def compare(self, texts: Sequence[str]) -> Iterator[Agreement]:
@@ -82,16 +83,17 @@ class Comparison:
             views = self.chunker.views(texts[start : start + AT_A_TIME])
             exact, given = self.reference.encode_views(views), self.encoder.encode_views(views)
             cosine = torch.cosine_similarity(exact.double(), given.double(), dim=1)
-            expected, scores = self._scores(exact, views), self._scores(given, views)
+            expected = self._scores(self.exact_aggregator, exact, views)
+            scores = self._scores(self.aggregator, given, views)
             found.same += (self.labels.labels(expected) == self.labels.labels(scores)).all(axis=1).tolist()
             found.score_change += np.abs(expected - scores).max(axis=1).tolist()
             found.least_cosine = min(found.least_cosine, float(cosine.min()))
             found.chunks += views.num_chunks
             yield found
 
-    def _scores(self, vectors: torch.Tensor, views: Any) -> np.ndarray:
+    def _scores(self, aggregator: DocumentAggregator, vectors: torch.Tensor, views: Any) -> np.ndarray:
         """Rounded to float16 first, as the job does it."""
-        return self.labels.scores(self.aggregator(vectors.half(), views.chunk_offsets).logits)
+        return self.labels.scores(aggregator(vectors.half(), views.chunk_offsets).logits)
 
 
 def main() -> None:
