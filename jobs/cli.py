@@ -150,7 +150,8 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> N
     elif origin is dict:
         parser.add_argument(flag, action="append", metavar="KEY=VALUE", help=text)
     elif origin is list:
-        parser.add_argument(flag, type=_comma_separated, metavar="NAME[,NAME]", help=text)
+        metavar = "N[,N]" if typing.get_args(kind) == (int,) else "NAME[,NAME]"
+        parser.add_argument(flag, type=_comma_separated, metavar=metavar, help=text)
     elif origin is typing.Literal:
         parser.add_argument(flag, choices=typing.get_args(kind), help=text)
     else:

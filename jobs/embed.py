@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -60,7 +61,8 @@ def pipeline(
     """One shard is one block from the read to the commit, as in the classify job."""
     model, guard = checked.model.stored(), start_guard(settings)
     chunks = chunked_documents(plan, shards, settings, checked, model, resources, guard)
-    arguments = (model, encoder_options(settings, checked.chunking, resources))
+    options = replace(encoder_options(settings, checked.chunking, resources), chunk_layers=checked.encoder.chunk_layers)
+    arguments = (model, options)
     pool = encoders(resources, shards)
     vectors = over_shards(chunks, guarded_actor(Embed), fn_constructor_args=(guard, Embed, arguments), **pool)
     metadata = {ENCODER_KEY: checked.encoder.hash.encode()}

@@ -255,6 +255,11 @@ class EmbedSettings(ShardedSettings):
         description="Most chunks of a document; the rest is not read; default: the checkpoint's, or for an encoder "
         "128.",
     )
+    chunk_layers: list[int] | None = Field(
+        None,
+        description="Layers of an encoder that make a chunk's vector, side by side, such as 0,-1 for its embeddings "
+        "and its last layer; default: -1 alone. A checkpoint has its own.",
+    )
 
 
 def load_settings(kind: type[Settings], flags: dict[str, Any], config: str | None = None) -> Settings:

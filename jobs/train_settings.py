@@ -98,6 +98,11 @@ class TrainSettings(LabelledSettings):
     max_length: int | None = Field(None, ge=1, description="Tokens in a chunk, special ones included [384].")
     stride: int | None = Field(None, ge=0, description="Tokens that a chunk shares with the one before [128].")
     max_chunks: int | None = Field(None, ge=1, description="Most chunks of a document [128].")
+    chunk_layers: list[int] | None = Field(
+        None,
+        description="Layers of the encoder that make a chunk's vector, side by side, such as 0,-1 for its embeddings "
+        "and its last layer [-1].",
+    )
     train_max_chunks: int | None = Field(
         None, ge=1, description="In training, a random subset of so many chunks of a longer document in each epoch."
     )

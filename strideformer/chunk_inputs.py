@@ -23,7 +23,7 @@ class ChunkInputs(nn.Module):
 
     def __init__(self, config: StrideformerConfig) -> None:
         super().__init__()
-        width = config.first_model_config.hidden_size
+        width = config.chunk_vector_size
         self.max_chunks = config.max_chunks
         self.positions = config.chunk_positions
         self.scale_to_length = config.chunk_vector_norm == "length"

@@ -12,6 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from strideformer.aggregator_options import refuse_contradictions
 from strideformer.chunking import check_length
 from strideformer.errors import StrideformerError
+from strideformer.layers import LAST
 from strideformer.locations import PACKAGE
 
 # The special tokens around one text of every common encoder; Chunker checks with those of the tokenizer at hand.
@@ -53,6 +54,9 @@ class StrideformerConfig(PreTrainedConfig):
         initializer_range: standard deviation of new weights.
         chunk_pooling: a chunk's vector is the ``mean`` of its tokens' states, or the state of the first (``cls``).
         normalize_embeddings: scale chunk vectors to length 1 as part of the encoder, as sentence transformers do it.
+        chunk_layers: layers of the first model whose token states are pooled, each by itself, and put side by side as
+            the chunk's vector: 0 is the embeddings, which say which words there are, -1 the last layer. Devlin et al.
+            2019 (table 7) read several layers of a frozen BERT so.
         chunk_vector_norm: how vectors enter the second model: as they are (``none``), scaled to ``length`` 1, through
             a ``layer`` norm, or in ``standard`` form, each feature with mean 0 and deviation 1 over the training
             chunks. Only the last two bring vectors of length 1 to the scale of ``sinusoidal`` positions.
@@ -106,6 +110,7 @@ class StrideformerConfig(PreTrainedConfig):
         stride: int | None = None,
         chunk_pooling: str = "mean",
         normalize_embeddings: bool = False,
+        chunk_layers: Sequence[int] = LAST,
         chunk_positions: str = "none",
         document_pooling: str = "mean",
         chunk_vector_norm: str = "none",
@@ -144,6 +149,7 @@ class StrideformerConfig(PreTrainedConfig):
         self.stride = min(DEFAULT_STRIDE, self.max_length // 3) if stride is None else stride
         self.chunk_pooling = chunk_pooling
         self.normalize_embeddings = normalize_embeddings
+        self.chunk_layers = list(chunk_layers)
         self.chunk_positions = chunk_positions
         self.document_pooling = document_pooling
         self.chunk_vector_norm = chunk_vector_norm
@@ -170,6 +176,11 @@ class StrideformerConfig(PreTrainedConfig):
         refuse_contradictions(self)
         check_stride(self.stride, self.max_length)
         check_positions(self.first_model_config, self.max_length)
+
+    @property
+    def chunk_vector_size(self) -> int:
+        """The width of a chunk's vector: that of the first model, for each layer that is read."""
+        return len(self.chunk_layers) * int(self.first_model_config.hidden_size)
 
     @classmethod
     def from_two_configs(

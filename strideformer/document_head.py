@@ -43,7 +43,7 @@ class DocumentHead(nn.Module):
                 nn.Dropout(config.classifier_dropout),
             )
         if self.statistics:
-            width = len(self.statistics) * config.first_model_config.hidden_size
+            width = len(self.statistics) * config.chunk_vector_size
             self.of_statistics = nn.Linear(width, config.num_labels, bias=False)
 
     def forward(self, states: Tensor, vectors: Tensor, kept: Tensor, classifier: nn.Linear) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from strideformer.chunk_batches import ChunkAssembler, SortedChunks
 from strideformer.chunking import Chunker, ChunkViews
 from strideformer.config import check_positions
 from strideformer.devices import choose_device, choose_dtype
+from strideformer.layers import LAST, states_of_layers
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
 from strideformer.packed_encoder import packed_encoder
@@ -53,6 +54,7 @@ class ChunkEncoder:
         *,
         chunk_pooling: str = "mean",
         normalize_embeddings: bool = False,
+        chunk_layers: Sequence[int] = LAST,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         token_budget: int | None = None,
@@ -64,7 +66,8 @@ class ChunkEncoder:
         self.chunker = chunker
         self.chunk_pooling = chunk_pooling
         self.normalize_embeddings = normalize_embeddings
-        self.hidden_size = int(first_model.config.hidden_size)
+        self.chunk_layers = list(chunk_layers)
+        self.hidden_size = len(self.chunk_layers) * int(first_model.config.hidden_size)
         self.token_budget = token_budget or TOKEN_BUDGET.get(self.device.type, 8 * 384)
         accepted = inspect.signature(first_model.forward).parameters
         self._takes_token_types = "token_type_ids" in accepted
@@ -82,11 +85,13 @@ class ChunkEncoder:
         stride: int = 128,
         max_chunks: int = 128,
         *,
+        chunk_layers: Sequence[int] = LAST,
         token_budget: int | None = None,
     ) -> ChunkEncoder:
         """Load an encoder (a sentence-transformer folder, package or cached hub model), or a checkpoint's.
 
-        Pooling and normalisation are those of the checkpoint's config, or of the sentence-transformer folder.
+        Pooling and normalisation are those of the checkpoint's config, or of the sentence-transformer folder; so are
+        the layers of a checkpoint, while ``chunk_layers`` are those of an encoder.
 
         Raises:
             StrideformerError: there is no such model, its tokenizer is slow, or the chunking does not suit it.
@@ -102,6 +107,7 @@ class ChunkEncoder:
             Chunker(load_tokenizer(folder), max_length, stride, max_chunks),
             chunk_pooling=pooling,
             normalize_embeddings=normalize,
+            chunk_layers=chunk_layers,
             device=device,
             dtype=dtype,
             token_budget=token_budget,
@@ -123,6 +129,7 @@ class ChunkEncoder:
             chunker,
             chunk_pooling=model.config.chunk_pooling,
             normalize_embeddings=model.config.normalize_embeddings,
+            chunk_layers=model.config.chunk_layers,
             device=device,
             dtype=dtype,
             token_budget=token_budget,
@@ -214,11 +221,12 @@ class ChunkEncoder:
         pooling = (self.chunk_pooling, self.normalize_embeddings)
         if self.packed is not None:
             packed = assembler.packed(chunks, start, end)
-            return pool_packed(self.packed(packed), packed.offsets, *pooling)
+            return pool_packed(self.packed(packed, self.chunk_layers), packed.offsets, *pooling)
         batch = assembler.padded(chunks, start, end)
         if not self._takes_token_types:
             del batch["token_type_ids"]
-        return pool_tokens(self.first_model(**batch).last_hidden_state, batch.get("attention_mask"), *pooling)
+        layers = states_of_layers(self.first_model, self.chunk_layers, **batch)
+        return pool_tokens(layers, batch.get("attention_mask"), *pooling)
 
     def _assembler(self, pair: bool) -> ChunkAssembler:
         if pair not in self._assemblers:

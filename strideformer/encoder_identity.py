@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
+
+from strideformer.layers import LAST
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class EncoderIdentity:
         chunk_pooling, normalize_embeddings: how a chunk's token states become its vector.
         tokenizer: `tokenizer_hash` of the first model's tokenizer.
         max_length, stride, max_chunks: how documents are cut.
+        chunk_layers: of which a chunk's vector is made, as in the config.
     """
 
     weights: str
@@ -26,23 +29,28 @@ class EncoderIdentity:
     max_length: int
     stride: int
     max_chunks: int
+    chunk_layers: tuple[int, ...] = LAST
 
     @property
     def hash(self) -> str:
-        """sha256 over every field."""
+        """sha256 over ``to_dict``."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As JSON has it; of the last layer alone nothing is said, as in stores that knew no other."""
+        values = asdict(self)
+        layers = list(values.pop("chunk_layers"))
+        return values if tuple(layers) == LAST else values | {"chunk_layers": layers}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EncoderIdentity:
         """From ``to_dict``; further entries are left alone. KeyError where one is missing."""
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        required = {field.name: values[field.name] for field in fields(cls) if field.default is MISSING}
+        return cls(**required, chunk_layers=tuple(values.get("chunk_layers", LAST)))
 
     def difference(self, other: EncoderIdentity) -> tuple[str, str, str] | None:
         """The first field that differs, in words, with its value here and there; None if they agree."""
-        for name, mine in self.to_dict().items():
+        for name, mine in asdict(self).items():
             theirs = getattr(other, name)
             if mine != theirs:
                 hashed = name in ("weights", "tokenizer")

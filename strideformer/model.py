@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from strideformer.chunk_inputs import ChunkInputs, Standardization, drop_chunks,
 from strideformer.config import StrideformerConfig, name_of_encoder
 from strideformer.document_head import DocumentHead, in_own_unit
 from strideformer.errors import StrideformerError
+from strideformer.layers import states_of_layers
 from strideformer.losses import document_loss
 from strideformer.pooling import pool_tokens
 from strideformer.second_model import SecondModel
@@ -43,7 +44,8 @@ class StrideformerOutput(ModelOutput):
         logits: (documents, num_labels).
         chunk_logits: (num_chunks, num_labels), all documents' chunks one after the other: what each chunk says. With
             mean and attention pooling the document's logits are their mean: see ``DocumentHead``.
-        first_model_hidden_states: (num_chunks, length, hidden_size) token states, on request.
+        first_model_hidden_states: (num_chunks, length, hidden_size) token states, of the last of ``chunk_layers``, on
+            request.
         second_model_hidden_states: (documents, most chunks, hidden_size), one more row first with ``cls`` pooling, on
             request.
     """
@@ -169,32 +171,37 @@ class Strideformer(PreTrainedModel):
                 (documents, num_labels) float for regression.
             batch_size: number of documents when all have the same number of chunks, as 0.2.0 had it.
             chunk_counts: (documents,) int64, the number of chunks of each document, which may differ.
-            chunk_vectors: (num_chunks, width of the first model), in place of input_ids, where it has already run.
+            chunk_vectors: (num_chunks, chunk_vector_size), in place of input_ids, of a first model that has run.
             output_hidden_states, return_dict: as in the config by default.
 
         Raises:
             StrideformerError: the counts do not add up to the chunks, there is nothing to classify, or the labels
                 are not of the shape that the kind of problem needs.
         """
-        token_states = None
+        layers: list[Tensor] = []
         if chunk_vectors is None:
             if input_ids is None:
                 raise StrideformerError("forward needs input_ids, or chunk_vectors")
-            token_states = self._token_states(input_ids, attention_mask, token_type_ids)
-            chunk_vectors = self.pool_chunks(token_states, attention_mask)
+            layers = self._layers(input_ids, attention_mask, token_type_ids)
+            chunk_vectors = self.pool_chunks(layers, attention_mask)
         logits, chunk_logits, states = self.aggregate(
             chunk_vectors, self._counts(chunk_vectors, chunk_counts, batch_size)
         )
         loss = None if labels is None else document_loss(logits, labels, self.config)
         output = StrideformerOutput(loss, logits, chunk_logits)
         if self.config.output_hidden_states if output_hidden_states is None else output_hidden_states:
-            output["first_model_hidden_states"], output["second_model_hidden_states"] = token_states, states
+            output["first_model_hidden_states"] = layers[-1] if layers else None
+            output["second_model_hidden_states"] = states
         as_output = self.config.return_dict if return_dict is None else return_dict
         return output if as_output else output.to_tuple()
 
-    def pool_chunks(self, token_states: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """(num_chunks, length, hidden_size) token states to (num_chunks, hidden_size) float32 vectors."""
-        return pool_tokens(token_states, attention_mask, self.config.chunk_pooling, self.config.normalize_embeddings)
+    def pool_chunks(self, layers: Sequence[Tensor], attention_mask: Tensor | None) -> Tensor:
+        """(num_chunks, length, hidden_size) token states, of each of ``chunk_layers``, to chunk vectors.
+
+        Returns:
+            (num_chunks, chunk_vector_size) float32.
+        """
+        return pool_tokens(layers, attention_mask, self.config.chunk_pooling, self.config.normalize_embeddings)
 
     def aggregate(
         self,
@@ -207,7 +214,7 @@ class Strideformer(PreTrainedModel):
         """Run the second model over ragged documents.
 
         Args:
-            chunk_vectors: (num_chunks, width of the first model), all documents' chunks one after the other.
+            chunk_vectors: (num_chunks, chunk_vector_size), all documents' chunks one after the other.
             chunk_counts: (documents,) int64, at least 1 each.
             places: (num_chunks,) int64, where documents are read in part: which chunk of its document each is.
             whole_counts: (documents,) int64, with places: how many chunks each document has, read or not.
@@ -241,13 +248,12 @@ class Strideformer(PreTrainedModel):
             self.first_model.eval()
         return self
 
-    def _token_states(self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor | None) -> Tensor:
+    def _layers(self, input_ids: Tensor, attention_mask: Tensor | None, types: Tensor | None) -> list[Tensor]:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_type_ids is not None:
-            inputs["token_type_ids"] = token_type_ids
+        if types is not None:
+            inputs["token_type_ids"] = types
         with torch.no_grad() if self.config.freeze_first_model else nullcontext():
-            states: Tensor = self.first_model(**inputs).last_hidden_state
-        return states
+            return states_of_layers(self.first_model, self.config.chunk_layers, **inputs)
 
     def _counts(self, chunk_vectors: Tensor, chunk_counts: Tensor | None, batch_size: int) -> Tensor:
         num_chunks = len(chunk_vectors)

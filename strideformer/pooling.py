@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from strideformer.errors import StrideformerError
 
 
 def pool_tokens(
-    token_states: Tensor,
+    layers: Sequence[Tensor],
     attention_mask: Tensor | None,
     chunk_pooling: str = "mean",
     normalize_embeddings: bool = False,
@@ -22,43 +23,50 @@ def pool_tokens(
     """Pool a chunk's token states into its vector, in float32 whatever the states are in.
 
     Args:
-        token_states: (num_chunks, length, hidden_size), any floating type.
+        layers: token states of each layer that is read, (num_chunks, length, hidden_size) of any floating type.
         attention_mask: (num_chunks, length), 1 at tokens and 0 at padding; None when nothing is padded.
         chunk_pooling: ``mean`` of all tokens, special ones included, as sentence transformers do it, or
             ``cls``, the first token.
-        normalize_embeddings: scale each vector to length 1.
+        normalize_embeddings: scale the vector of each layer to length 1.
 
     Returns:
-        (num_chunks, hidden_size) float32.
+        (num_chunks, layers × hidden_size) float32, those of the layers side by side.
     """
     if chunk_pooling == "cls":
-        pooled = token_states[:, 0].float()
+        pooled = [states[:, 0].float() for states in layers]
     elif attention_mask is None:
-        pooled = token_states.float().mean(dim=1)
+        pooled = [states.float().mean(dim=1) for states in layers]
     else:
         mask = attention_mask.unsqueeze(-1).float()
-        pooled = (token_states.float() * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
-    return normalize(pooled, dim=-1) if normalize_embeddings else pooled
+        tokens = mask.sum(dim=1).clamp(min=1e-9)
+        pooled = [(states.float() * mask).sum(dim=1) / tokens for states in layers]
+    return _side_by_side(pooled, normalize_embeddings)
 
 
 def pool_packed(
-    token_states: Tensor, offsets: Tensor, chunk_pooling: str = "mean", normalize_embeddings: bool = False
+    layers: Sequence[Tensor], offsets: Tensor, chunk_pooling: str = "mean", normalize_embeddings: bool = False
 ) -> Tensor:
     """`pool_tokens` of chunks that lie one after the other without padding.
 
     Args:
-        token_states: (num_tokens, hidden_size), any floating type.
+        layers: token states of each layer that is read, (num_tokens, hidden_size) of any floating type.
         offsets: (num_chunks + 1,) integers, where each chunk starts and ends; no chunk is empty.
         chunk_pooling, normalize_embeddings: as in `pool_tokens`.
 
     Returns:
-        (num_chunks, hidden_size) float32.
+        (num_chunks, layers × hidden_size) float32, those of the layers side by side.
     """
     if chunk_pooling == "cls":
-        pooled = token_states[offsets[:-1].long()].float()
+        pooled = [states[offsets[:-1].long()].float() for states in layers]
     else:
-        pooled = torch.segment_reduce(token_states.float(), "mean", offsets=offsets.long(), axis=0)
-    return normalize(pooled, dim=-1) if normalize_embeddings else pooled
+        pooled = [torch.segment_reduce(states.float(), "mean", offsets=offsets.long(), axis=0) for states in layers]
+    return _side_by_side(pooled, normalize_embeddings)
+
+
+def _side_by_side(vectors: Sequence[Tensor], normalize_embeddings: bool) -> Tensor:
+    if normalize_embeddings:
+        vectors = [normalize(each, dim=-1) for each in vectors]
+    return vectors[0] if len(vectors) == 1 else torch.cat(list(vectors), dim=-1)
 
 
 def sentence_transformer_pooling(folder: Path) -> tuple[str, bool]:

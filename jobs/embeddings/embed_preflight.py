@@ -16,6 +16,7 @@ from jobs.settings import EmbedSettings
 from jobs.stages.chunk import Chunking
 from strideformer.chunking import Chunker
 from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
+from strideformer.errors import StrideformerError
 from strideformer.locations import checkpoint_folders, resolve_encoder
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
 
     disable_progress_bar()
     if AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type == "strideformer":
+        if settings.chunk_layers is not None:
+            raise StrideformerError(
+                f"chunk_layers is for an encoder, and {settings.model} is a checkpoint with its own"
+            )
         folders = checkpoint_folders(settings.model)
         encoder, config, tokenizer = encoder_of_checkpoint(
             folder, settings.max_length, settings.stride, settings.max_chunks
@@ -68,7 +73,7 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
         **vars(corpus),
         model=model,
         chunking=chunking,
-        output_schema=embedded_schema(config.hidden_size, corpus.kept_output),
+        output_schema=embedded_schema(config.chunk_vector_size, corpus.kept_output),
         fingerprint=encoder.to_dict() | of_input,
         encoder=encoder,
     )
@@ -106,7 +111,7 @@ def _bare_encoder(folder: Path, settings: EmbedSettings) -> tuple[EncoderIdentit
     from strideformer.pooling import sentence_transformer_pooling
 
     pooling, normalize = sentence_transformer_pooling(folder)
-    given = settings.model_dump(include={"max_length", "stride", "max_chunks"}, exclude_none=True)
+    given = settings.model_dump(include={"max_length", "stride", "max_chunks", "chunk_layers"}, exclude_none=True)
     config = StrideformerConfig(
         first_model_config=AutoConfig.from_pretrained(folder, trust_remote_code=False),
         chunk_pooling=pooling,
@@ -129,6 +134,7 @@ def _identify(
         weights=weights,
         chunk_pooling=config.chunk_pooling,
         normalize_embeddings=config.normalize_embeddings,
+        chunk_layers=tuple(config.chunk_layers),
         tokenizer=tokenizer_hash(tokenizer.backend_tokenizer.to_str()),
         **chunking,
     )

@@ -20,6 +20,7 @@ from jobs.stages.columns import bisect, quarantine, ragged, read_views, with_col
 from strideformer.chunking import ChunkViews
 from strideformer.duplicates import first_alike, without_repetitions
 from strideformer.errors import StrideformerError
+from strideformer.layers import LAST
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ class EncoderOptions:
         device, dtype: as in ChunkEncoder.
         token_budget: as in ChunkEncoder; None searches for the fastest on a GPU.
         threads: torch threads of a CPU actor; Ray would otherwise give each actor one.
+        chunk_layers: of a bare encoder, as in ChunkEncoder; a checkpoint has its own.
         early_exit: of EncodeAndAggregate alone: the confidence from which a document is not read any further; None
             reads all of every document.
     """
@@ -47,6 +49,7 @@ class EncoderOptions:
     dtype: str = "auto"
     token_budget: int | None = None
     threads: int = 1
+    chunk_layers: tuple[int, ...] = LAST
     early_exit: float | None = None
 
 
@@ -109,7 +112,7 @@ class Encode:
         else:
             pooling, normalize = sentence_transformer_pooling(model.fetch())
             first_model = load_first_model(model.fetch())
-            how |= {"chunk_pooling": pooling, "normalize_embeddings": normalize}
+            how |= {"chunk_pooling": pooling, "normalize_embeddings": normalize, "chunk_layers": options.chunk_layers}
             self.encoder = ChunkEncoder(first_model, chunker, **how)
         if options.token_budget is None and self.encoder.device.type == "cuda":
             self.encoder.search_token_budget()

@@ -25,7 +25,7 @@ AGGREGATOR = (
     *("mix_chunk_statistics", "classifier_hidden_size", "classifier_dropout", "loss", "class_weights"),
     *("label_smoothing", "focal_gamma"),
 )
-CHUNKING = ("max_length", "stride", "max_chunks", "chunk_pooling", "normalize_embeddings")
+CHUNKING = ("max_length", "stride", "max_chunks", "chunk_pooling", "normalize_embeddings", "chunk_layers")
 
 USE = """```
 strideformer classify INPUT OUTPUT --model THIS_FOLDER

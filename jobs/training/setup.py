@@ -22,17 +22,20 @@ from strideformer.devices import choose_device
 from strideformer.encoder import load_tokenizer
 from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
 from strideformer.errors import StrideformerError
+from strideformer.layers import LAST
 from strideformer.pooling import sentence_transformer_pooling
 from strideformer.training.documents import Documents, TokenizedDocuments
 from strideformer.training.options import TrainingOptions, choose_precision
 
-# How documents are cut, with the default where it does not depend on the encoder.
-CHUNKING = ("max_length", "stride", "max_chunks")
-DEFAULTS = {"max_chunks": 128}
+# How documents are cut and their chunks read, with the default where it does not depend on the encoder.
+CHUNKING = ("max_length", "stride", "max_chunks", "chunk_layers")
+DEFAULTS = {"max_chunks": 128, "chunk_layers": LAST}
+# What of the config an encoder's identity has under the same name.
+OF_ENCODER = ("chunk_pooling", "normalize_embeddings", "max_length", "stride", "max_chunks")
 # What of the config the job decides, so that --aggregator may not.
 OWN_FIELDS = {
     *("self", "kwargs", "first_model_config", "first_model_name", "first_model_hash", "freeze_first_model"),
-    *("max_length", "stride", "max_chunks", "chunk_pooling", "normalize_embeddings"),
+    *(*CHUNKING, "chunk_pooling", "normalize_embeddings"),
 }
 
 
@@ -79,7 +82,7 @@ def _config(
     fields: Mapping[str, Any],
     encoding: LabelEncoding,
     first_model_config: Any,
-    cut: dict[str, int | None],
+    cut: dict[str, Any],
     pooling: str,
     normalize: bool,
 ) -> StrideformerConfig:
@@ -220,6 +223,7 @@ class Preparation:
                 max_length=self.config.max_length,
                 stride=self.config.stride,
                 max_chunks=self.config.max_chunks,
+                chunk_layers=self.config.chunk_layers,
             )
         return embed(self._encoder, labelled, labels, kept, what)
 
@@ -227,7 +231,8 @@ class Preparation:
         ours = EncoderIdentity(
             weights=weights_hash(self.model.first_model.state_dict()),
             tokenizer=tokenizer_hash(self.tokenizer.backend_tokenizer.to_str()),
-            **{name: getattr(self.config, name) for name in ("chunk_pooling", "normalize_embeddings", *CHUNKING)},
+            chunk_layers=tuple(self.config.chunk_layers),
+            **{name: getattr(self.config, name) for name in OF_ENCODER},
         )
         difference = stored.difference(ours)
         if difference is not None:

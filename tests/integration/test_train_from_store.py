@@ -12,6 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from jobs import classify, embed, evaluate, train
+from jobs.settings import ClassifySettings
 from jobs.train_settings import TrainSettings
 from strideformer import Strideformer
 from strideformer.errors import StrideformerError
@@ -97,6 +98,34 @@ def test_a_store_trains_what_its_texts_do_and_evaluate_and_classify_read_it(
             of_predictions["figures"]["log_loss"]["value"], abs=1e-3
         )
         assert len(other["by_length"]) == len(of_predictions["by_length"])
+
+
+def test_a_store_of_several_layers_gives_a_model_of_them(tmp_path: Path, corpus: Path) -> None:
+    cut: dict[str, Any] = {"max_length": 16, "stride": 4, "max_chunks": 8, "chunk_layers": [0, -1], "shard_rows": 20}
+    kept: dict[str, Any] = {"id_column": "doc_id", "keep_columns": ["topic"]}
+    embed.run(embedding(corpus / "train.parquet", tmp_path / "store", corpus / "encoder", **kept, **cut))
+    store = {"embeddings": [str(tmp_path / "store")]}
+    with pytest.raises(StrideformerError, match=r"chunk_layers is \(0, -1\) in the store and \(-1,\) here"):
+        train.run(settings(corpus, tmp_path / "model", **store, chunk_layers=[-1]))
+    from_store = train.run(settings(corpus, tmp_path / "model", **store))
+    assert from_store["accuracy"] > 0.8
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["chunk_layers"] == [0, -1]
+    del cut["shard_rows"]
+    files = {"train": [str(corpus / "train.parquet")], "id_column": "doc_id"}
+    from_texts = train.run(settings(corpus, tmp_path / "texts", **files, **cut))
+    assert from_store == pytest.approx(from_texts, abs=1e-2)
+    classify.run(over_store(tmp_path / "store", tmp_path / "of-store", tmp_path / "model", keep_columns=["topic"]))
+    whole = {"inputs": [str(corpus / "train.parquet")], "id_column": "doc_id", "keep_columns": ["topic"]}
+    classify.run(
+        ClassifySettings.model_validate(
+            whole | {"output": str(tmp_path / "of-texts"), "model": str(tmp_path / "model"), "progress": "none"}
+        )
+    )
+    of_store, of_texts = (
+        figures(tmp_path, tmp_path / name, "--label-column", "topic") for name in ("of-store", "of-texts")
+    )
+    assert of_store["confusion"] == of_texts["confusion"]
+    assert of_store["figures"]["log_loss"]["value"] == pytest.approx(of_texts["figures"]["log_loss"]["value"], abs=1e-2)
 
 
 def figures(tmp_path: Path, *arguments: object) -> dict[str, Any]:

@@ -54,6 +54,21 @@ def test_sizes_below_the_smallest_are_refused(field: str, smallest: int) -> None
 
 
 @pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        ([], "chunk_layers=[] must be one or several layers of the encoder: 0, its embeddings, to 1, or counted"),
+        ([2], "chunk_layers=[2] must be one or several"),
+        ([-3], "chunk_layers=[-3] must be one or several"),
+        ([0, "x"], "chunk_layers=[0, 'x'] must be one or several"),
+        ([True], "chunk_layers=[True] must be one or several"),
+        ([1, -1], "chunk_layers=[1, -1] names a layer twice: name each once"),
+    ],
+)
+def test_layers_that_are_not_there_are_refused(layers: list[Any], sentence: str) -> None:
+    assert refusal(chunk_layers=layers).startswith(sentence)
+
+
+@pytest.mark.parametrize(
     "field", ["dropout", "input_dropout", "chunk_dropout", "classifier_dropout", "label_smoothing"]
 )
 @pytest.mark.parametrize("value", [1.0, -0.1, float("nan")])

@@ -69,6 +69,24 @@ def test_sentence_transformer_folder_says_how_to_pool(minilm: Path) -> None:
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("own_forward", [False, True])
+def test_layers_lie_side_by_side_each_of_length_1(minilm: Path, own_forward: bool) -> None:
+    several = ChunkEncoder.from_pretrained(minilm, "cpu", "float32", 64, 16, chunk_layers=[0, 4, -1])
+    assert several.packed is not None
+    if own_forward:
+        several.packed = None
+    documents = ["the court held " * 40, "packet"]
+    model = AutoModel.from_pretrained(minilm, add_pooling_layer=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    for text, vectors in zip(documents, several.encode(documents), strict=True):
+        assert vectors.shape[1] == several.hidden_size == 3 * 384
+        ids = tokenizer(text, max_length=64, truncation=True, return_tensors="pt")
+        with torch.inference_mode():
+            states = model(**ids, output_hidden_states=True).hidden_states
+        means = torch.cat([torch.nn.functional.normalize(states[layer].mean(dim=1)) for layer in (0, 4, 6)], dim=1)
+        np.testing.assert_allclose(vectors[0], means[0], atol=1e-5)
+
+
 def test_half_precision_stays_close(minilm: Path, real_texts: list[str]) -> None:
     full = ChunkEncoder.from_pretrained(minilm, device="cpu", dtype="float32", max_length=128, stride=32)
     half = ChunkEncoder.from_pretrained(minilm, device="cpu", dtype="bfloat16", max_length=128, stride=32)
@@ -161,14 +179,16 @@ def test_a_search_keeps_to_what_fits(tiny_checkpoint: Path) -> None:
 def test_pooling_ignores_padding() -> None:
     states = torch.randn(2, 4, 3)
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
-    pooled = pool_tokens(states, mask)
+    pooled = pool_tokens([states], mask)
     torch.testing.assert_close(pooled[0], states[0, :2].mean(dim=0))
     torch.testing.assert_close(pooled[1], states[1].mean(dim=0))
-    torch.testing.assert_close(pool_tokens(states, mask, "cls"), states[:, 0])
+    torch.testing.assert_close(pool_tokens([states], mask, "cls"), states[:, 0])
     packed, offsets = torch.cat([states[0, :2], states[1]]), torch.tensor([0, 2, 6], dtype=torch.int32)
-    torch.testing.assert_close(pool_packed(packed, offsets), pooled)
-    torch.testing.assert_close(pool_packed(packed, offsets, "cls"), states[:, 0])
-    assert torch.linalg.vector_norm(pool_packed(packed, offsets, "mean", True), dim=1).tolist() == pytest.approx([1, 1])
+    torch.testing.assert_close(pool_packed([packed], offsets), pooled)
+    torch.testing.assert_close(pool_packed([packed], offsets, "cls"), states[:, 0])
+    unit = pool_packed([packed, 3 * packed], offsets, "mean", True)
+    torch.testing.assert_close(unit, torch.cat([torch.nn.functional.normalize(pooled)] * 2, dim=1))
+    torch.testing.assert_close(pool_tokens([states, 3 * states], mask, "mean", True), unit)
 
 
 def test_devices_and_dtypes() -> None:

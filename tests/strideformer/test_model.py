@@ -57,10 +57,34 @@ def test_batch_size_is_as_many_documents_of_equal_counts() -> None:
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_chunk_vectors_take_the_place_of_the_first_model(pooling: str) -> None:
     model, inputs = make(chunk_pooling=pooling, normalize_embeddings=True), chunks()
-    vectors = model.pool_chunks(model.first_model(**inputs).last_hidden_state, inputs["attention_mask"])
+    vectors = model.pool_chunks([model.first_model(**inputs).last_hidden_state], inputs["attention_mask"])
     close(vectors.norm(dim=-1), torch.ones(11))
     expected = model(**inputs, chunk_counts=COUNTS).logits
     close(model(chunk_vectors=vectors, chunk_counts=COUNTS).logits, expected)
+
+
+@pytest.mark.parametrize("statistics", [[], ["max"]])
+def test_several_layers_make_one_wider_vector(tmp_path: Path, statistics: list[str]) -> None:
+    fields = {"chunk_layers": [0, -1], "normalize_embeddings": True, "mix_chunk_statistics": statistics}
+    model, inputs = make(**fields, chunk_vector_norm="standard"), chunks()
+    states = model.first_model(**inputs, output_hidden_states=True).hidden_states
+    vectors = model.pool_chunks([states[0], states[-1]], inputs["attention_mask"])
+    assert vectors.shape == (11, model.config.chunk_vector_size) == (11, 64)
+    close(vectors[:, 32:], make(normalize_embeddings=True).pool_chunks([states[-1]], inputs["attention_mask"]))
+    together = model(**inputs, chunk_counts=COUNTS).logits
+    close(together, logits_alone(model, inputs, COUNTS))
+    close(model(chunk_vectors=vectors, chunk_counts=COUNTS).logits, together)
+    model.save_pretrained(tmp_path)
+    again = Strideformer.from_pretrained(tmp_path)
+    assert again.config.chunk_layers == [0, -1]
+    close(again(**inputs, chunk_counts=COUNTS).logits, together, 0)
+
+
+def test_layers_that_are_read_are_trained_with_the_first_model() -> None:
+    model, inputs = make(chunk_layers=[0], freeze_first_model=False).train(), chunks()
+    model(**inputs, chunk_counts=COUNTS).logits.sum().backward()
+    assert model.first_model.embeddings.word_embeddings.weight.grad.abs().sum() > 0
+    assert model.first_model.encoder.layer[0].output.dense.weight.grad is None, "no layer above is read"
 
 
 def test_token_types_reach_the_first_model() -> None:

@@ -62,10 +62,24 @@ def test_gives_what_transformers_gives_for_each_chunk_alone(kind: str, lengths: 
     assert packed is not None
     packed.attend = attend
     ids = torch.randint(5, 50, (sum(lengths),), generator=torch.Generator().manual_seed(1))
-    states = packed(packed_batch(lengths, ids))
+    [states] = packed(packed_batch(lengths, ids))
     with torch.inference_mode():
         expected = [model(input_ids=chunk[None]).last_hidden_state[0] for chunk in ids.split(lengths)]
     torch.testing.assert_close(states, torch.cat(expected), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [[0], [1], [0, -1], [2, 1, -3]])
+def test_gives_the_states_of_the_layers_asked_for_and_runs_no_further(layers: list[int]) -> None:
+    model = small("bert")
+    packed = packed_encoder(model)
+    assert packed is not None
+    ids = torch.randint(5, 50, (9,), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = model(input_ids=ids[None], output_hidden_states=True).hidden_states
+    del packed.layers[max(layer % 3 for layer in layers) :]
+    packed.layers += [None] * (2 - len(packed.layers))  # type: ignore[list-item]  # calling one would raise
+    for states, layer in zip(packed(packed_batch([9], ids), layers), layers, strict=True):
+        torch.testing.assert_close(states, expected[layer][0], atol=1e-5, rtol=1e-5)
 
 
 def test_attends_to_as_many_chunks_at_once_as_fit_in_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +109,7 @@ def test_bf16_stays_close() -> None:
     ids = torch.randint(5, 50, (12,), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = model.float()(input_ids=ids[None]).last_hidden_state[0]
-    assert torch.cosine_similarity(packed(packed_batch([12], ids)).float(), expected).min() > 0.99
+    assert torch.cosine_similarity(packed(packed_batch([12], ids))[0].float(), expected).min() > 0.99
 
 
 def test_other_models_keep_their_own_forward() -> None:

@@ -55,6 +55,19 @@ def test_a_bare_encoder_is_cut_as_its_positions_allow(tmp_path: Path, encoder: P
     assert (found.chunk_pooling, found.normalize_embeddings) == ("mean", False)
 
 
+def test_several_layers_are_another_encoder_with_wider_vectors(tmp_path: Path, encoder: Path) -> None:
+    one, two = check(tmp_path, encoder), check(tmp_path, encoder, chunk_layers=[0, -1])
+    assert (one.encoder.chunk_layers, two.encoder.chunk_layers) == ((-1,), (0, -1))
+    assert one.fingerprint != two.fingerprint
+    assert two.output_schema is not None
+    assert two.output_schema.field("chunk_vectors").type.value_type.list_size == 64
+
+
+def test_layers_of_a_checkpoint_are_its_own(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    with pytest.raises(StrideformerError, match=r"chunk_layers is for an encoder, and .* is a checkpoint with its own"):
+        check(tmp_path, tiny_checkpoint, chunk_layers=[0])
+
+
 @pytest.mark.parametrize(
     ("field", "changes"),
     [
