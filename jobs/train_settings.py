@@ -124,7 +124,7 @@ class TrainSettings(LabelledSettings):
         True, description="Where the encoder is trained: compute activations twice to save memory."
     )
     precision: Literal["auto", "no", "bf16", "fp16"] = Field(
-        "auto", description="Mixed precision of training; auto is bf16 for an encoder on a GPU that has it."
+        "auto", description="Mixed precision of training; auto is bf16 for an encoder on a GPU or CPU that has it."
     )
     metric: str | None = Field(
         None,

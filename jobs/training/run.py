@@ -19,6 +19,7 @@ from jobs.training.verdict import compare_with_tfidf
 from strideformer import Strideformer
 from strideformer.devices import choose_device
 from strideformer.errors import StrideformerError
+from strideformer.training.options import choose_training_attention
 from strideformer.training.selection import choose_metric
 
 # Settings that change nothing of the result, so that a run may be resumed with others.
@@ -51,6 +52,9 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     config = new_config(settings, data)
     choose_metric(settings.metric, data.encoding.problem_type)
     model = new_model(config, settings.seed)
+    options = new_options(settings, len(data.training))
+    device = choose_device(settings.device)
+    choose_training_attention(model.first_model, device, options.precision)
     preparation = Preparation(settings, model, data.encoding, data.encoder)
     if is_first:
         print("\n".join(data.lines), flush=True)
@@ -67,11 +71,11 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
         training,
         validation,
         preparation.collate,
-        new_options(settings, len(data.training)),
+        options,
         folder.work,
         resume=settings.resume,
         report_to=() if settings.report_to == "none" else (settings.report_to,),
-        use_cpu=choose_device(settings.device).type == "cpu",
+        use_cpu=device.type == "cpu",
         report=lambda row: print(progress_line(row), flush=True),
     )
     if is_first:

@@ -33,9 +33,11 @@ from strideformer.devices import choose_device
 from strideformer.document_head import in_own_unit
 from strideformer.encoder import load_tokenizer
 from strideformer.errors import StrideformerError
-from strideformer.training.options import choose_precision
+from strideformer.training.options import choose_precision, choose_training_attention
 from strideformer.training.selection import LOWER_IS_BETTER, METRICS, choose_metric, measure
 
+# BigBird's sparse attention gathers into float32 whatever it computes in, and fails in mixed precision.
+FLOAT32_ALONE = {"big_bird"}
 # What an encoder of relative positions reads, where --max-length does not say: it has no limit of its own.
 UNLIMITED = 512
 METRIC_NAMES = {name for names in METRICS.values() for name in names}
@@ -98,7 +100,8 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
         return measure(in_own_unit(logits, **unit), labels, encoding.problem_type)
 
     stop = settings.early_stopping
-    precision = choose_precision(settings.precision, device, trains_first_model=True)
+    precision = choose_precision(settings.precision, device, model.config.model_type not in FLOAT32_ALONE)
+    choose_training_attention(model, device, precision)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as work:
         arguments = TrainingArguments(
             output_dir=work,

