@@ -25,6 +25,7 @@ from strideformer.training.batches import Collate, training_batches
 from strideformer.training.documents import Documents
 from strideformer.training.optimization import new_optimizer, new_schedule
 from strideformer.training.options import TrainingOptions
+from strideformer.training.pace import Pace
 from strideformer.training.selection import LOWER_IS_BETTER, choose_metric, measure, predict_logits
 from strideformer.training.trainer import TrainingResult
 
@@ -60,12 +61,14 @@ def train(
     # One process's share of the batches, so there is nothing for Accelerate to divide.
     batches = training_batches(training, collate, options, rank, world)
     optimizer = new_optimizer(model, options)
-    schedule = new_schedule(optimizer, options.epochs * len(batches) // accumulation, options.warm_up)
+    steps = options.epochs * len(batches) // accumulation
+    schedule = new_schedule(optimizer, steps, options.warm_up)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
 
     set_seed(options.seed)
     history: list[dict[str, float]] = []
     best, best_weights, worse, step = -np.inf, dict[str, torch.Tensor](), 0, 0
+    pace = Pace("took", steps, "steps", quiet=not accelerator.is_main_process)
     for epoch in range(options.epochs):
         batches.set_epoch(epoch)
         wrapped.train()
@@ -82,6 +85,7 @@ def train(
                 if accelerator.sync_gradients:
                     schedule.step()
                     step += 1
+                    pace.at(step)
         mean = float(accelerator.gather(total).mean()) / len(batches)
 
         share = predict_logits(model, validation, collate, options, rank, world, accelerator.autocast)

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from jobs.training.labelled import LabelledDocuments
 from strideformer import ChunkEncoder
 from strideformer.training.documents import EmbeddedDocuments
+from strideformer.training.pace import Pace
 
 # A part ends with the document that fills it up: about 1,000 chunks of 384 tokens, half a minute on two cores.
 BYTES_IN_A_PART = 1 << 20
 DOCUMENTS_IN_A_PART = 256
-SECONDS_BETWEEN_LINES = 10.0
 
 
 def embed(
@@ -35,13 +35,15 @@ def embed(
         what: the documents are called in lines of progress.
     """
     parts: list[dict[str, torch.Tensor]] = []
-    started = told = time.monotonic()
+    started = time.monotonic()
+    pace: Pace | None = None
     done = encoded = 0
     for start, stop in _parts(labelled):
         file = None if kept is None else kept / f"{start:08d}.safetensors"
         if file is not None and file.exists():
             parts.append(load_file(file))
         else:
+            pace = pace or Pace("embedded", len(labelled), f"{what} documents", before=done)
             parts.append(_encode(encoder, labelled, start, stop))
             encoded += stop - start
             if file is not None:
@@ -49,11 +51,8 @@ def embed(
                 save_file(parts[-1], file.with_suffix(".partial"))
                 file.with_suffix(".partial").rename(file)
         done += stop - start
-        now = time.monotonic()
-        if now - told > SECONDS_BETWEEN_LINES and done < len(labelled):
-            told = now
-            left = (len(labelled) - done) * (now - started) / max(1, encoded)
-            print(f"embedded {done:,} of {len(labelled):,} {what} documents, about {left:.0f} s left", file=sys.stderr)
+        if pace is not None:
+            pace.at(done)
     counts = torch.cat([part["chunk_counts"] for part in parts]).numpy()
     vectors = torch.cat([part["chunk_vectors"] for part in parts])
     if encoded:

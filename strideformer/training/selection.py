@@ -16,6 +16,7 @@ from strideformer.model import Strideformer
 from strideformer.training.batches import Collate, pack
 from strideformer.training.documents import Documents, EpochDataset
 from strideformer.training.options import TrainingOptions
+from strideformer.training.pace import Pace
 
 # The first of each is the default.
 METRICS = {
@@ -94,6 +95,7 @@ def predict_logits(
     mine = np.arange(len(documents.chunk_counts))[rank::world]
     dataset = EpochDataset(documents)
     order = mine[np.argsort(documents.chunk_counts[mine], kind="stable")]  # alike in length, so hardly padded
+    pace, done = Pace("scored", len(order), "validation documents", quiet=rank > 0), 0
     logits = []
     for batch in pack(order, documents.chunk_counts, documents.chunk_widths, options.budget, len(order)):
         tensors = collate([dataset[0, document] for document in batch])
@@ -101,5 +103,7 @@ def predict_logits(
         with autocast():
             output = model(**{name: tensor.to(model.device) for name, tensor in tensors.items()})
         logits.append(output.logits.float().cpu().numpy())
+        done += len(batch)
+        pace.at(done)
     model.train(was_training)
     return order, np.concatenate(logits) if logits else np.empty((0, model.config.num_labels), np.float32)

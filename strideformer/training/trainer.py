@@ -23,6 +23,7 @@ from strideformer.training.batches import Collate, EpochLoader, training_batches
 from strideformer.training.documents import Documents
 from strideformer.training.optimization import new_optimizer, new_schedule
 from strideformer.training.options import TrainingOptions
+from strideformer.training.pace import Pace
 from strideformer.training.selection import LOWER_IS_BETTER, choose_metric, measure, predict_logits
 
 # The Trainer writes it last, so a checkpoint folder without it was not finished.
@@ -216,10 +217,18 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 class _Reporter(TrainerCallback):
-    """Tells of each evaluation, on one process."""
+    """Tells of each evaluation, and in between how far training is, on one process."""
+
+    pace: Pace
 
     def __init__(self, report: Report) -> None:
         self.report = report
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.pace = Pace("took", state.max_steps, "steps", state.global_step, quiet=not state.is_world_process_zero)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.pace.at(state.global_step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero and (rows := _history(state.log_history)):
