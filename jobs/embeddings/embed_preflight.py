@@ -52,7 +52,7 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
     if AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type == "strideformer":
         if settings.chunk_layers is not None:
             raise StrideformerError(
-                f"chunk_layers is for an encoder, and {settings.model} is a checkpoint with its own"
+                f"chunk_layers is for an encoder, and {settings.model} is a checkpoint with its own: leave it out"
             )
         folders = checkpoint_folders(settings.model)
         encoder, config, tokenizer = encoder_of_checkpoint(
