@@ -104,7 +104,7 @@ def store_pipeline(
 ) -> Dataset:
     """The second half of the flow over vectors that are there already: read, aggregate, commit."""
     model, guard = checked.model.stored(), start_guard(settings)
-    reading = (checked.store.url, checked.kept, settings.storage_option)
+    reading = (checked.store.url, checked.kept, settings.storage_option, checked.bags)
     read = guarded_task(guard, ReadStored, reading, read_stored_isolated)
     vectors = over_shards(planned_pieces(plan, shards), read, **tasks(resources))
     arguments = (model, encoder_options(settings, checked.chunking, resources))

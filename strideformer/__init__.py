@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from strideformer.errors import StrideformerError
     from strideformer.model import Strideformer, StrideformerOutput
     from strideformer.pipeline import Passage, Pipeline, Prediction
+    from strideformer.token_bags import TokenBags
 
 __all__ = [
     "ChunkEncoder",
@@ -28,6 +29,7 @@ __all__ = [
     "StrideformerConfig",
     "StrideformerError",
     "StrideformerOutput",
+    "TokenBags",
 ]
 
 _HOMES = {
@@ -42,6 +44,7 @@ _HOMES = {
     "StrideformerConfig": "config",
     "StrideformerError": "errors",
     "StrideformerOutput": "model",
+    "TokenBags": "token_bags",
 }
 
 

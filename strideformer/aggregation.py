@@ -12,6 +12,7 @@ from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
 from strideformer.packed_second_model import PackedSecondModel
 from strideformer.stopwatch import Stopwatch
+from strideformer.token_bags import TokenBags
 
 # Padded chunks in one batch of documents. On a GPU 128 documents of 128 chunks: 25 MB of states for 384 wide vectors.
 # On a CPU fewer, so that the inner states of a layer (4,096 wide, 32 MB in fp32) do not all go through memory.
@@ -56,7 +57,7 @@ class DocumentAggregator:
         self.model = model.eval()
         for name, child in model.named_children():
             if name != "first_model":
-                child.to(device=device, dtype=self.dtype)
+                child.to(device=device, dtype=torch.float32 if name == "bag_of_tokens" else self.dtype)
         products = self.dtype if dtype is torch.float16 else dtype  # which CPUs hardly multiply at all
         self.second_model = PackedSecondModel(model.second_model, model.config.hidden_act, products)
         self.chunk_budget = chunk_budget or CHUNK_BUDGET.get(device.type, CHUNK_BUDGET["cpu"])
@@ -64,7 +65,11 @@ class DocumentAggregator:
 
     @torch.inference_mode()
     def __call__(
-        self, chunk_vectors: Tensor, chunk_offsets: np.ndarray, read: np.ndarray | None = None
+        self,
+        chunk_vectors: Tensor,
+        chunk_offsets: np.ndarray,
+        read: np.ndarray | None = None,
+        bags: TokenBags | None = None,
     ) -> DocumentLogits:
         """Aggregate documents.
 
@@ -72,6 +77,7 @@ class DocumentAggregator:
             chunk_vectors: (num_chunks, width of the first model), all documents' chunks one after the other.
             chunk_offsets: (num_documents + 1,) int64, where each document's chunks start and end.
             read: (num_chunks,) bool, the chunks to go by; each keeps its place in its document. All of them if None.
+            bags: the tokens of all these documents, for a model that has a ``BagOfTokens``; whole, whatever is read.
 
         Returns:
             The logits; NaN for documents and chunks of which nothing is read.
@@ -88,6 +94,11 @@ class DocumentAggregator:
         filled = np.flatnonzero(counts)
         filled = filled[np.argsort(-counts[filled], kind="stable")]
 
+        token_logits: Tensor | None = None
+        if self.model.bag_of_tokens is not None and bags is not None:
+            with self.forward_time.running():
+                token_logits = self.model.bag_of_tokens(*bags.tensors(self.device))
+
         def sent(values: np.ndarray) -> Tensor:
             return torch.from_numpy(values).to(self.device)
 
@@ -102,11 +113,17 @@ class DocumentAggregator:
                 in_part = (sent(places), sent(whole_counts[documents]))
             chunk_index = sent(chunks)
             counted = sent(row_counts)
+            rows = sent(documents)
+            of_tokens = None if token_logits is None else token_logits[rows]
             with self.forward_time.running():
                 of_documents, of_chunks, _ = self.model.aggregate(
-                    vectors[chunk_index], counted, *in_part, second_model=self.second_model
+                    vectors[chunk_index],
+                    counted,
+                    *in_part,
+                    second_model=self.second_model,
+                    token_logits=of_tokens,
                 )
-            logits[sent(documents)] = of_documents.float()
+            logits[rows] = of_documents.float()
             chunk_logits[chunk_index] = of_chunks.float()
 
         self.chunk_budget = run_in_micro_batches(counts[filled], self.chunk_budget, run, what="document")

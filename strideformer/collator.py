@@ -34,12 +34,14 @@ class StrideformerCollator:
         Args:
             features: for each document ``input_ids``, a list of chunks that are lists of ids, with ``attention_mask``
                 and ``token_type_ids`` of the same shape if there are any; or ``chunk_vectors``,
-                (num_chunks, hidden_size); and ``label`` or ``labels``.
+                (num_chunks, hidden_size); and ``label`` or ``labels``; and ``token_bag_ids`` and
+                ``token_bag_counts``, as ``TokenBags.features`` gives them, for a model with a ``BagOfTokens``.
 
         Returns:
             input_ids, attention_mask and token_type_ids: (num_chunks, longest) int64, or chunk_vectors:
             (num_chunks, hidden_size) float32; chunk_counts: (documents,) int64; labels: (documents,) int64 for
-            classes, float32 for numbers and lists.
+            classes, float32 for numbers and lists; token_bag_ids and token_bag_counts: (num_distinct,) int64 and
+            token_bag_sizes: (documents,) int64, where there are any.
 
         Raises:
             StrideformerError: there is no document, or one without chunks.
@@ -62,6 +64,11 @@ class StrideformerCollator:
             )
             if "token_type_ids" in features[0]:
                 batch["token_type_ids"] = self._cells(features, "token_type_ids", None)
+        if "token_bag_ids" in features[0]:
+            for key in ("token_bag_ids", "token_bag_counts"):
+                rows = [torch.from_numpy(np.asarray(feature[key], np.int64)) for feature in features]
+                batch[key] = torch.cat(rows)
+            batch["token_bag_sizes"] = torch.tensor([len(row) for row in rows])
         name = next((name for name in LABEL_NAMES if name in features[0]), None)
         if name is not None:
             batch["labels"] = _labels([feature[name] for feature in features])

@@ -62,13 +62,16 @@ class StrideformerConfig(PreTrainedConfig):
             chunks. Only the last two bring vectors of length 1 to the scale of ``sinusoidal`` positions.
         chunk_positions: what is added to the vectors: ``none``, ``learned`` positions (at most max_chunks),
             ``sinusoidal`` ones, or ``both_ends``, learned ones counted from the start and from the end.
-        input_dropout, chunk_dropout: share of the vectors' features, and of whole chunks, left out in training.
+        input_dropout, chunk_dropout: share of the vectors' features (and of a bag's tokens), and of whole chunks, left
+            out in training.
         document_pooling: how chunks make a document. Its logits are the ``mean`` of its chunks' logits, their mean
             weighted by ``attention``, or by attention of each label's own (``label_attention``, Mullenbach et al.
             2018), or read off the mean of the chunks' states (``mean_states``), the largest value of each feature
             (``max``, as in Dai et al. 2022), or a learned vector put before the chunks (``cls``).
         mix_chunk_statistics: one or several of ``mean``, ``max`` and ``variance``: those of a document's vectors, as
             they enter the second model, that have weights of their own to the logits.
+        bag_of_tokens: add to the logits those of a linear classifier over TF-IDF of the document's token ids: see
+            ``BagOfTokens``. What it reads costs no encoding.
         classifier_hidden_size: width of a hidden layer before the logits; 0 is none.
         classifier_dropout: dropout of what the classifier reads.
         loss, focal_gamma: of classes: ``cross_entropy`` (binary for multi-label), or ``focal`` (Lin et al. 2017),
@@ -118,6 +121,7 @@ class StrideformerConfig(PreTrainedConfig):
         input_dropout: float = 0.0,
         chunk_dropout: float = 0.0,
         mix_chunk_statistics: str | Sequence[str] = (),
+        bag_of_tokens: bool = False,
         classifier_hidden_size: int = 0,
         classifier_dropout: float = 0.0,
         loss: str = "cross_entropy",
@@ -158,6 +162,7 @@ class StrideformerConfig(PreTrainedConfig):
         self.chunk_dropout = chunk_dropout
         one = isinstance(mix_chunk_statistics, str)
         self.mix_chunk_statistics = [str(mix_chunk_statistics)] if one else list(mix_chunk_statistics)
+        self.bag_of_tokens = bag_of_tokens
         self.classifier_hidden_size = classifier_hidden_size
         self.classifier_dropout = classifier_dropout
         self.loss = loss

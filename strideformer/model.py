@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput
 
+from strideformer.bag_of_tokens import BagOfTokens
 from strideformer.checkpoint import (
     hash_of_left_out,
     load_first_model,
@@ -33,6 +34,7 @@ from strideformer.pooling import pool_tokens
 from strideformer.second_model import SecondModel
 
 FIRST_MODEL = "first_model."
+BAG_OF_TOKENS = "bag_of_tokens."
 
 
 @dataclass
@@ -77,6 +79,7 @@ class Strideformer(PreTrainedModel):
         self.chunk_inputs = ChunkInputs(config)
         self.second_model = SecondModel(config)
         self.document_head = DocumentHead(config)
+        self.bag_of_tokens = BagOfTokens(config) if config.bag_of_tokens else None
         self.classifier = nn.Linear(config.classifier_hidden_size or config.hidden_size, config.num_labels)
         self.post_init()
         being_loaded = next(self.first_model.parameters()).is_meta
@@ -159,6 +162,9 @@ class Strideformer(PreTrainedModel):
         batch_size: int = 1,
         chunk_counts: Tensor | None = None,
         chunk_vectors: Tensor | None = None,
+        token_bag_ids: Tensor | None = None,
+        token_bag_counts: Tensor | None = None,
+        token_bag_sizes: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> StrideformerOutput | tuple[Tensor | None, ...]:
@@ -172,6 +178,8 @@ class Strideformer(PreTrainedModel):
             batch_size: number of documents when all have the same number of chunks, as 0.2.0 had it.
             chunk_counts: (documents,) int64, the number of chunks of each document, which may differ.
             chunk_vectors: (num_chunks, chunk_vector_size), in place of input_ids, of a first model that has run.
+            token_bag_ids, token_bag_counts, token_bag_sizes: what ``BagOfTokens`` takes, needed by a model that has
+                one and not read by others; of ``TokenBags``.
             output_hidden_states, return_dict: as in the config by default.
 
         Raises:
@@ -184,9 +192,9 @@ class Strideformer(PreTrainedModel):
                 raise StrideformerError("forward needs input_ids, or chunk_vectors")
             layers = self._layers(input_ids, attention_mask, token_type_ids)
             chunk_vectors = self.pool_chunks(layers, attention_mask)
-        logits, chunk_logits, states = self.aggregate(
-            chunk_vectors, self._counts(chunk_vectors, chunk_counts, batch_size)
-        )
+        counts = self._counts(chunk_vectors, chunk_counts, batch_size)
+        token_logits = self._token_logits(token_bag_ids, token_bag_counts, token_bag_sizes, len(counts))
+        logits, chunk_logits, states = self.aggregate(chunk_vectors, counts, token_logits=token_logits)
         loss = None if labels is None else document_loss(logits, labels, self.config)
         output = StrideformerOutput(loss, logits, chunk_logits)
         if self.config.output_hidden_states if output_hidden_states is None else output_hidden_states:
@@ -210,6 +218,7 @@ class Strideformer(PreTrainedModel):
         places: Tensor | None = None,
         whole_counts: Tensor | None = None,
         second_model: Callable[[Tensor, Tensor], Tensor] | None = None,
+        token_logits: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the second model over ragged documents.
 
@@ -219,12 +228,22 @@ class Strideformer(PreTrainedModel):
             places: (num_chunks,) int64, where documents are read in part: which chunk of its document each is.
             whole_counts: (documents,) int64, with places: how many chunks each document has, read or not.
             second_model: runs in place of the model's own, and does the same faster.
+            token_logits: (documents, num_labels) of the model's ``BagOfTokens``, where it has one; they add to the
+                document's logits, and the same to those of each of its chunks.
 
         Returns:
             (documents, num_labels) logits, (num_chunks, num_labels) chunk logits, and
             (documents, most chunks, hidden_size) states, with one more row first when ``document_pooling`` is ``cls``.
             Of chunks that ``chunk_dropout`` leaves out, the logits are 0 and there are no states.
+
+        Raises:
+            StrideformerError: the model has a ``BagOfTokens`` and what that says is not given.
         """
+        if self.bag_of_tokens is not None and token_logits is None:
+            raise StrideformerError(
+                "this model also reads which tokens a document has: give token_bag_ids, token_bag_counts and "
+                "token_bag_sizes, of TokenBags"
+            )
         vectors, present = pad_documents(self.chunk_inputs.scaled(chunk_vectors.to(self.dtype)), chunk_counts)
         if places is not None:
             places = pad_documents(places.unsqueeze(-1), chunk_counts)[0].squeeze(-1)
@@ -236,6 +255,8 @@ class Strideformer(PreTrainedModel):
         inputs = self.chunk_inputs(vectors, chunk_counts if whole_counts is None else whole_counts, places)
         states = (second_model or self.second_model)(inputs, kept)
         logits, chunk_logits = self.document_head(states, vectors, kept, self.classifier)
+        if token_logits is not None:
+            logits, chunk_logits = logits + token_logits, chunk_logits + token_logits.unsqueeze(1)
         if order is not None:
             chunk_logits = put_back(chunk_logits * kept.unsqueeze(-1), order, present.shape[1])
         unit = (self.config.target_means, self.config.target_deviations)
@@ -254,6 +275,19 @@ class Strideformer(PreTrainedModel):
             inputs["token_type_ids"] = types
         with torch.no_grad() if self.config.freeze_first_model else nullcontext():
             return states_of_layers(self.first_model, self.config.chunk_layers, **inputs)
+
+    def _token_logits(
+        self, ids: Tensor | None, counts: Tensor | None, sizes: Tensor | None, documents: int
+    ) -> Tensor | None:
+        if self.bag_of_tokens is None or ids is None or counts is None or sizes is None:
+            return None
+        if len(sizes) != documents or int(sizes.sum()) != len(ids) or len(counts) != len(ids):
+            raise StrideformerError(
+                f"there are token bags of {len(sizes)} documents and {documents} documents, with {len(ids)} tokens "
+                f"and {len(counts)} counts where the sizes add up to {int(sizes.sum())}: give those of one TokenBags"
+            )
+        logits: Tensor = self.bag_of_tokens(ids, counts, sizes)
+        return logits
 
     def _counts(self, chunk_vectors: Tensor, chunk_counts: Tensor | None, batch_size: int) -> Tensor:
         num_chunks = len(chunk_vectors)
@@ -294,6 +328,8 @@ class Strideformer(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, SecondModel) and module.document_vector is not None:
             init.normal_(module.document_vector, mean=0.0, std=self.config.initializer_range)
+        elif isinstance(module, BagOfTokens):
+            module.reset()
         elif isinstance(module, Standardization):
             init.zeros_(module.mean)
             init.ones_(module.deviation)

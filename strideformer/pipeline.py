@@ -20,6 +20,7 @@ from strideformer.encoder import ChunkEncoder, load_tokenizer
 from strideformer.errors import StrideformerError
 from strideformer.model import Strideformer
 from strideformer.predictions import LabelSpace
+from strideformer.token_bags import TokenBags
 
 Text = str | tuple[str, str]
 
@@ -163,17 +164,23 @@ class Pipeline:
         if self.early_exit is not None:
             return self._run_early(views, self.early_exit)
         vectors = self.encoder.encode_views(views)
-        return self.aggregator(vectors, views.chunk_offsets), views, np.ones(views.num_chunks, bool)
+        logits = self.aggregator(vectors, views.chunk_offsets, bags=self.bags(views))
+        return logits, views, np.ones(views.num_chunks, bool)
+
+    def bags(self, views: ChunkViews) -> TokenBags | None:
+        """The tokens of documents, where the model reads them."""
+        return TokenBags.of(views, self.device) if self.model.config.bag_of_tokens else None
 
     def _run_early(self, views: ChunkViews, confidence: float) -> tuple[DocumentLogits, ChunkViews, np.ndarray]:
         size = (views.num_chunks, self.encoder.hidden_size)
         vectors = torch.full(size, float("nan"), device=self.encoder.device)
+        bags = self.bags(views)
         chunk_logits = np.full((views.num_chunks, len(self.label_space.names)), np.nan, np.float32)
 
         def step(now: np.ndarray, read: np.ndarray) -> np.ndarray:
             chunks = np.flatnonzero(now)
             vectors[torch.from_numpy(chunks).to(vectors.device)] = self.encoder.encode_views(views, chunks)
-            result = self.aggregator(vectors, views.chunk_offsets, read)
+            result = self.aggregator(vectors, views.chunk_offsets, read, bags)
             chunk_logits[read] = result.chunk_logits[read]
             return result.logits
 

@@ -21,17 +21,23 @@ from jobs.corpus.storage_errors import storage_error
 from jobs.output.commit import EMBEDDED_COLUMNS
 from jobs.output.receipt import RECEIPT_KEY, Receipt, add_up
 from jobs.output.record import PART, OutputFolder
-from jobs.stages.columns import flat
+from jobs.stages.columns import flat, read_bags
 from strideformer.encoder_identity import EncoderIdentity
 from strideformer.errors import StrideformerError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from strideformer.token_bags import TokenBags
     from strideformer.training import EmbeddedDocuments
 
 ENCODER_KEY = b"strideformer.encoder"
 FOOTER_THREADS = 32  # footers are small and their reading is all latency
+BAG_COLUMNS = ("token_bag_ids", "token_bag_counts")
+WITHOUT_BAGS = (
+    "the embeddings in {where} were made before stores kept which tokens a document has, and {model} reads them: "
+    "embed again, or train with --aggregator bag_of_tokens=false"
+)
 PART_THREADS = 4  # parts read at once: each is tens of MB
 
 
@@ -48,11 +54,13 @@ class StoredDocuments:
         chunk_vectors: (num_chunks, hidden_size) float16, all documents one after the other.
         chunk_offsets: (num_documents + 1,) int64.
         columns: doc_id and the columns asked for, one row a document.
+        bags: the documents' tokens, where they were asked for.
     """
 
     chunk_vectors: np.ndarray
     chunk_offsets: np.ndarray
     columns: pa.Table
+    bags: TokenBags | None = None
 
     def embedded(self, labels: Tensor) -> EmbeddedDocuments:
         """With their labels, as training takes them; the vectors are not copied."""
@@ -60,7 +68,7 @@ class StoredDocuments:
 
         from strideformer.training import EmbeddedDocuments
 
-        return EmbeddedDocuments(torch.from_numpy(self.chunk_vectors), self.chunk_offsets, labels)
+        return EmbeddedDocuments(torch.from_numpy(self.chunk_vectors), self.chunk_offsets, labels, self.bags)
 
 
 @dataclass(frozen=True)
@@ -144,11 +152,29 @@ class EmbeddingStore:
         """The columns that the embed job was told to keep."""
         return pa.schema([field for field in self.schema if field.name not in EMBEDDED_COLUMNS])
 
-    def documents(self, columns: Sequence[str] = ()) -> StoredDocuments:
+    @property
+    def has_bags(self) -> bool:
+        """Whether the documents' tokens are there; those who made stores before did not keep them."""
+        return set(BAG_COLUMNS) <= set(self.schema.names)
+
+    def require_bags(self, model: str) -> None:
+        """Refuse a store without its documents' tokens.
+
+        Args:
+            model: what reads them, for the message.
+
+        Raises:
+            StrideformerError: they are not there.
+        """
+        if not self.has_bags:
+            raise StrideformerError(WITHOUT_BAGS.format(where=self.url, model=model))
+
+    def documents(self, columns: Sequence[str] = (), bags: bool = False) -> StoredDocuments:
         """Every document, in memory: 2 bytes × hidden_size a chunk (126,000 chunks of 384: 97 MB).
 
         Args:
             columns: beside doc_id: kept columns, ``source``, ``row``, ``num_tokens``, ``chunk_starts``, …
+            bags: with the documents' tokens, some 6 bytes for each token of a tenth (of long ones) to half of all.
 
         Raises:
             StrideformerError: the store has no such column, or a part cannot be read.
@@ -162,18 +188,26 @@ class EmbeddingStore:
         ends = np.cumsum([part.receipt.chunks for part in self.parts])
         vectors = np.empty((int(ends[-1]), self.hidden_size), np.float16)
 
-        def read(index: int) -> tuple[pa.Table, np.ndarray]:
+        of_bags = BAG_COLUMNS if bags else ()
+
+        def read(index: int) -> tuple[pa.Table, np.ndarray, TokenBags | None]:
             part = self.parts[index]
-            table = read_part(part.file, self.options, [*names, "chunk_vectors"])
+            table = read_part(part.file, self.options, [*names, "chunk_vectors", *of_bags])
             offsets, values = flat(table, "chunk_vectors")
             start = int(ends[index]) - part.receipt.chunks
             vectors[start : start + len(values)] = vectors_of(values)
-            return table.select(names), np.diff(offsets)
+            return table.select(names), np.diff(offsets), read_bags(table) if bags else None
 
         with ThreadPoolExecutor(PART_THREADS) as pool:
-            tables, counts = zip(*pool.map(read, range(len(self.parts))), strict=True)
+            tables, counts, found = zip(*pool.map(read, range(len(self.parts))), strict=True)
         chunk_offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
-        return StoredDocuments(vectors, chunk_offsets, pa.concat_tables(tables))
+        return StoredDocuments(vectors, chunk_offsets, pa.concat_tables(tables), _joined(found) if bags else None)
+
+
+def _joined(bags: Sequence[TokenBags]) -> TokenBags:
+    from strideformer.token_bags import TokenBags
+
+    return TokenBags.join(bags)
 
 
 def vectors_of(values: pa.FixedSizeListArray) -> np.ndarray:

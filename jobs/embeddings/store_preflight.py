@@ -35,6 +35,7 @@ class CheckedStore:
         chunking: how the store's documents were cut.
         output_schema: of every labelled part.
         fingerprint: what must be the same for a job to be resumed.
+        bags: whether the model reads which tokens a document has.
     """
 
     store: EmbeddingStore
@@ -43,6 +44,7 @@ class CheckedStore:
     chunking: Chunking
     output_schema: pa.Schema
     fingerprint: dict[str, Any]
+    bags: bool
 
 
 def check(settings: ClassifySettings) -> CheckedStore:
@@ -71,6 +73,8 @@ def check(settings: ClassifySettings) -> CheckedStore:
     disable_progress_bar()
     encoder, config, _ = encoder_of_checkpoint(folder, settings.max_length, settings.stride, settings.max_chunks)
     require_same_encoder(store, encoder, settings.model)
+    if config.bag_of_tokens:
+        store.require_bags(settings.model)
     labels = LabelSpace.of(config)
     kept_output = pa.schema([pa.field(new, store.kept.field(name).type) for name, new in kept.items()])
     model = ModelSource.of_aggregator(folder)
@@ -81,6 +85,7 @@ def check(settings: ClassifySettings) -> CheckedStore:
         chunking=Chunking(encoder.max_length, encoder.stride, encoder.max_chunks),
         output_schema=labelled_schema(label_type(labels), scores_type(labels), kept_output),
         fingerprint=_fingerprint(settings, store, model),
+        bags=config.bag_of_tokens,
     )
 
 

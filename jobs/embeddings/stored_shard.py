@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from jobs.corpus.listing import InputFile
 from jobs.corpus.pieces import PLAN_SCHEMA, Piece, from_rows, to_table
-from jobs.embeddings.store import EmbeddingStore, read_part
+from jobs.embeddings.store import BAG_COLUMNS, EmbeddingStore, read_part
 from jobs.guard.isolation import Child, ChildDiedError
 from jobs.measures import add_measures
 from jobs.output.commit import QUARANTINE_SCHEMA
@@ -50,7 +50,8 @@ class ReadStored:
 
     Needs   the columns of the plan
     Adds    doc_id, source: string; row, num_tokens: int64; num_chunks: int32; truncated: bool; _chunk_vectors:
-            large_list<fixed_size_list<float16, hidden_size>>; _first_alike, the row itself, since every document of a
+            large_list<fixed_size_list<float16, hidden_size>>; _token_bag_ids: large_list<uint32> and
+            _token_bag_counts: large_list<int32>, with bags; _first_alike, the row itself, since every document of a
             store has its vectors; _shard, _shard_rows: int64; quarantine_reason, quarantine_detail: string; the kept
             columns; measures: read
 
@@ -60,17 +61,19 @@ class ReadStored:
     Attributes:
         store: URL of the store.
         kept: new name of each kept column, by its name in the store.
+        bags: whether the model reads which tokens a document has.
     """
 
     store: str
     kept: Mapping[str, str]
     options: Mapping[str, str]
+    bags: bool = False
 
     def __call__(self, pieces: pa.Table) -> pa.Table:
         started = time.perf_counter()
         [piece] = from_rows(pieces.select(PLAN_SCHEMA.names).to_pylist())
         file = InputFile(piece.source, piece.size, piece.modified, piece.format, piece.compression)
-        documents = read_part(file, self.options, [*NEEDED, *self.kept])
+        documents = read_part(file, self.options, [*NEEDED, *self._bag_columns, *self.kept])
         receipt = Receipt.from_json(documents.schema.metadata[RECEIPT_KEY])
         documents = documents.replace_schema_metadata(None)
         if receipt.quarantined:
@@ -79,7 +82,7 @@ class ReadStored:
             for name in (REASON, DETAIL):
                 documents = documents.append_column(name, pa.nulls(documents.num_rows, pa.string()))
         documents = documents.slice(0, piece.num_rows)
-        names = {**self.kept, "chunk_vectors": "_chunk_vectors"}
+        names = {**self.kept, **{name: f"_{name}" for name in ("chunk_vectors", *self._bag_columns)}}
         documents = documents.rename_columns([names.get(name, name) for name in documents.column_names])
         rows = documents.num_rows
         added = {
@@ -89,6 +92,10 @@ class ReadStored:
         }
         documents = with_columns(documents, {name: pa.array(values) for name, values in added.items()})
         return add_measures(documents, read=time.perf_counter() - started)
+
+    @property
+    def _bag_columns(self) -> tuple[str, ...]:
+        return BAG_COLUMNS if self.bags else ()
 
     def _with_quarantined(self, documents: pa.Table, part: str) -> pa.Table:
         filesystem, path = OutputFolder(self.store, self.options).at("_quarantine", part)

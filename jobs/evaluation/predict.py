@@ -101,9 +101,13 @@ def predict_store(store: EmbeddingStore, model: str, device: str, label_column: 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     require_same_encoder(store, encoder_of_checkpoint(folder)[0], model)
     columns = ["num_tokens", "truncated", *([] if label_column is None else [label_column])]
-    documents = store.documents(columns)
+    bags = bool(config.bag_of_tokens)
+    if bags:
+        store.require_bags(model)
+    documents = store.documents(columns, bags)
     aggregator = DocumentAggregator(load_aggregator(folder), choose_device(device))
-    logits = aggregator(torch.from_numpy(documents.chunk_vectors), documents.chunk_offsets).logits
+    vectors = torch.from_numpy(documents.chunk_vectors)
+    logits = aggregator(vectors, documents.chunk_offsets, bags=documents.bags).logits
     finite = np.isfinite(logits).all(axis=1)
     space = LabelSpace.of(config)
     scores, given = _scores(space, logits[finite])
@@ -144,7 +148,7 @@ def _run(pipeline: Pipeline, documents: pa.Table) -> tuple[np.ndarray, np.ndarra
     def work(start: int, end: int) -> None:
         views = pipeline.encoder.chunker.views(texts[start:end], None if seconds is None else seconds[start:end])
         vectors = pipeline.encoder.encode_views(views).half()  # as classify rounds them
-        logits[start:end] = pipeline.aggregator(vectors, views.chunk_offsets).logits
+        logits[start:end] = pipeline.aggregator(vectors, views.chunk_offsets, bags=pipeline.bags(views)).logits
         num_tokens[start:end], truncated[start:end] = views.num_tokens, views.truncated
 
     errors: list[Exception] = []

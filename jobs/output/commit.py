@@ -33,6 +33,8 @@ EMBEDDED_COLUMNS = (
     "chunk_vectors",
     "chunk_starts",
     "chunk_lengths",
+    "token_bag_ids",
+    "token_bag_counts",
     "num_tokens",
     "num_chunks",
     "truncated",
@@ -73,13 +75,15 @@ def labelled_schema(label: pa.DataType, scores: pa.DataType, kept: pa.Schema) ->
 
 
 def embedded_schema(hidden_size: int, kept: pa.Schema) -> pa.Schema:
-    """The schema of every part of a store of embeddings: the vectors of a document's chunks, and where they lie."""
+    """The schema of every part of a store of embeddings: chunk vectors with their places, and tokens."""
     spans = pa.large_list(pa.int32())
     types = {
         "doc_id": pa.string(),
         "chunk_vectors": pa.large_list(pa.list_(pa.float16(), hidden_size)),
         "chunk_starts": spans,
         "chunk_lengths": spans,
+        "token_bag_ids": pa.large_list(pa.uint32()),
+        "token_bag_counts": pa.large_list(pa.int32()),
         "num_tokens": pa.int64(),
         "num_chunks": pa.int32(),
         "truncated": pa.bool_(),

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from jobs.measures import add_measures, measures_of
 from jobs.model_source import ModelSource
-from jobs.stages.columns import REASON, bisect, flat, quarantine, with_columns
+from jobs.stages.columns import REASON, bisect, flat, quarantine, read_bags, with_columns
 from jobs.stages.encode import (
     OUT_OF_MEMORY,
     Encode,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
     from strideformer.model import Strideformer
+    from strideformer.token_bags import TokenBags
 
 
 def label_type(labels: LabelSpace) -> pa.DataType:
@@ -47,7 +48,8 @@ def scores_type(labels: LabelSpace) -> pa.DataType:
 class Aggregate:
     """Chunk vectors → label, score and scores, for one whole shard.
 
-    Needs   _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>, _first_alike: int64
+    Needs   _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>, _first_alike: int64; and, where the
+            model reads them, _token_bag_ids: large_list<uint32>, _token_bag_counts: large_list<int32>
     Adds    label: string (list<string> for multi-label), score: float32, scores: struct<label: float32, …>;
             measures: aggregate, aggregate_forward; wait, added to the encoder's, where it was not in this actor
     Drops   what it needs
@@ -70,6 +72,7 @@ class Aggregate:
         device = choose_device(options.device)
         strideformer = strideformer or model.load()
         self.labels = LabelSpace.of(strideformer.config)
+        self.reads_bags = bool(strideformer.config.bag_of_tokens)
         self.seconds = 0.0  # spent on the shard at hand
         self.aggregator = DocumentAggregator(strideformer, device, choose_dtype(options.dtype, device))
 
@@ -83,14 +86,20 @@ class Aggregate:
         values = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, hidden_size)
         tensor = torch.from_numpy(values if values.flags.writeable else values.copy())
         self.seconds += time.perf_counter() - started
-        labelled = self.label(documents.drop_columns(["_chunk_vectors"]), tensor, offsets)
+        bags = None
+        if self.reads_bags:
+            bags = read_bags(documents, "_")
+            documents = documents.drop_columns(["_token_bag_ids", "_token_bag_counts"])
+        labelled = self.label(documents.drop_columns(["_chunk_vectors"]), tensor, offsets, bags)
         self.ended = time.perf_counter()
         return add_measures(labelled, wait=waited)
 
-    def label(self, documents: pa.Table, vectors: torch.Tensor, chunk_offsets: np.ndarray) -> pa.Table:
+    def label(
+        self, documents: pa.Table, vectors: torch.Tensor, chunk_offsets: np.ndarray, bags: TokenBags | None = None
+    ) -> pa.Table:
         """Label documents from their vectors, which never leave the device when it encoded them too."""
         failures: dict[int, tuple[str, str]] = {}
-        logits = self.logits(vectors, chunk_offsets, failures)
+        logits = self.logits(vectors, chunk_offsets, failures, bags=bags)
         return self.labelled(documents, logits, failures)
 
     def logits(
@@ -99,6 +108,7 @@ class Aggregate:
         chunk_offsets: np.ndarray,
         failures: dict[int, tuple[str, str]],
         read: np.ndarray | None = None,
+        bags: TokenBags | None = None,
     ) -> np.ndarray:
         """Aggregate documents, each by itself where one fails.
 
@@ -110,6 +120,7 @@ class Aggregate:
             chunk_offsets: (num_documents + 1,) int64.
             failures: takes up the documents that the aggregator fails on, with reason and detail.
             read: (num_chunks,) bool, the chunks to go by; all of them if None.
+            bags: the tokens of the documents, where the model reads them.
 
         Returns:
             (num_documents, num_labels) float32, NaN for documents that failed or have nothing to go by.
@@ -126,7 +137,8 @@ class Aggregate:
             chosen = None if read is None else read[first:last]
             if last > first if chosen is None else chosen.any():
                 offsets = chunk_offsets[start : end + 1] - first
-                logits[start:end] = self.aggregator(vectors[first:last], offsets, chosen).logits
+                of_tokens = None if bags is None else bags.between(start, end)
+                logits[start:end] = self.aggregator(vectors[first:last], offsets, chosen, of_tokens).logits
 
         def failed(row: int, error: Exception) -> None:
             if is_device_failure(error):
@@ -173,7 +185,8 @@ class EncodeAndAggregate:
         if self.early_exit is None:
             shard = self.encode.begin(documents)
             self.encode.fill(shard)
-            labelled = self.aggregate.label(self.encode.end(shard), shard.vectors, shard.views.chunk_offsets)
+            offsets = shard.views.chunk_offsets
+            labelled = self.aggregate.label(self.encode.end(shard), shard.vectors, offsets, shard.bags)
         else:
             labelled = self.label_early(documents, self.early_exit)
         self.encode.ended = time.perf_counter()
@@ -187,7 +200,7 @@ class EncodeAndAggregate:
 
         def step(now: np.ndarray, read: np.ndarray) -> np.ndarray:
             self.encode.fill(shard, now)
-            return self.aggregate.logits(shard.vectors, views.chunk_offsets, failures, read)
+            return self.aggregate.logits(shard.vectors, views.chunk_offsets, failures, read, shard.bags)
 
         logits, read = read_in_rounds(views.chunk_offsets, self.aggregate.labels, confidence, step)
         encoded = np.diff(np.concatenate([[0], np.cumsum(read)])[views.chunk_offsets])

@@ -6,12 +6,15 @@ Internal columns start with an underscore; the user's own never do. Buffers are 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from strideformer.chunking import ChunkViews
+
+if TYPE_CHECKING:
+    from strideformer.token_bags import TokenBags
 
 REASON, DETAIL = "quarantine_reason", "quarantine_detail"
 DETAIL_LENGTH = 300
@@ -64,6 +67,23 @@ def read_views(documents: pa.Table) -> ChunkViews:
         first_ids=first_ids,
         first_offsets=first_offsets,
     )
+
+
+def bag_columns(bags: TokenBags, prefix: str = "") -> dict[str, pa.Array]:
+    """``token_bag_ids``: large_list<uint32> and ``token_bag_counts``: large_list<int32>, as `TokenBags` has them."""
+    return {
+        f"{prefix}token_bag_ids": ragged(bags.offsets, bags.ids),
+        f"{prefix}token_bag_counts": ragged(bags.offsets, bags.counts),
+    }
+
+
+def read_bags(documents: pa.Table, prefix: str = "") -> TokenBags:
+    """Token bags as `bag_columns` made them; those of a row that is null are empty."""
+    from strideformer.token_bags import TokenBags
+
+    offsets, ids = flat(documents, f"{prefix}token_bag_ids")
+    counts = flat(documents, f"{prefix}token_bag_counts")[1]
+    return TokenBags(ids.to_numpy(zero_copy_only=False), counts.to_numpy(zero_copy_only=False), offsets)
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:

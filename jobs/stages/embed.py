@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.model_source import ModelSource
-from jobs.stages.columns import REASON, flat, quarantine, ragged, with_columns
+from jobs.stages.columns import REASON, bag_columns, flat, quarantine, ragged, with_columns
 from jobs.stages.encode import Encode, EncoderOptions
 from strideformer.duplicates import chunks_with_repetitions
 
@@ -22,6 +22,8 @@ class Embed:
     Needs   _token_ids, _chunk_starts, _chunk_lengths (and _first_ids of pairs), as Chunk adds them
     Adds    chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>; chunk_starts, chunk_lengths:
             large_list<int32>, in tokens, counted from the document's first and without special tokens;
+            token_bag_ids: large_list<uint32>, token_bag_counts: large_list<int32>: its different tokens, and how often
+            it has each;
             measures: as Encode
     Drops   what it needs
     Quarantines documents as Encode does, and those of which a vector is not finite in float16, with reason
@@ -31,7 +33,7 @@ class Embed:
     """
 
     def __init__(self, model: ModelSource, options: EncoderOptions) -> None:
-        self.encode = Encode(model, options)
+        self.encode = Encode(model, options, bags=True)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         spans = {name: documents.column(f"_{name}") for name in ("chunk_starts", "chunk_lengths")}
@@ -53,4 +55,5 @@ class Embed:
         stored = ragged(chunk_offsets, pa.FixedSizeListArray.from_arrays(values, self.encode.encoder.hidden_size))
         documents = quarantine(documents.drop_columns(["_first_alike"]), failures)
         self.encode.ended = time.perf_counter()
-        return with_columns(documents, {"chunk_vectors": stored, **spans})
+        assert shard.bags is not None
+        return with_columns(documents, {"chunk_vectors": stored, **spans, **bag_columns(shard.bags)})

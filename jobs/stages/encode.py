@@ -16,7 +16,7 @@ import pyarrow as pa
 from jobs.measures import DUPLICATES, add_measures
 from jobs.model_source import ModelSource
 from jobs.stages.chunk import Chunking, load_chunker
-from jobs.stages.columns import bisect, quarantine, ragged, read_views, with_columns
+from jobs.stages.columns import bag_columns, bisect, quarantine, ragged, read_views, with_columns
 from strideformer.chunking import ChunkViews
 from strideformer.duplicates import first_alike, without_repetitions
 from strideformer.errors import StrideformerError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from strideformer.model import Strideformer
+    from strideformer.token_bags import TokenBags
 
 OUT_OF_MEMORY = "out_of_memory"
 INTERNAL = ["_token_ids", "_chunk_starts", "_chunk_lengths", "_first_ids"]
@@ -65,6 +66,7 @@ class EncodedShard:
         failures: documents that the encoder failed on, with reason and detail.
         wait: seconds that the actor waited for this shard.
         seconds: that encoding it has taken so far.
+        bags: the tokens of its documents, where something reads them.
     """
 
     documents: pa.Table
@@ -73,6 +75,7 @@ class EncodedShard:
     vectors: torch.Tensor
     wait: float
     seconds: float
+    bags: TokenBags | None = None
     failures: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -82,10 +85,14 @@ class Encode:
     Needs   _token_ids, _chunk_starts, _chunk_lengths (and _first_ids of pairs), as Chunk adds them
     Adds    _chunk_vectors: large_list<fixed_size_list<float16, hidden_size>>, empty for a document that is
             identical to one before it; _first_alike: int64, the row of the first such document, or the row itself;
+            _token_bag_ids: large_list<uint32>, _token_bag_counts: large_list<int32>, where the model reads them;
             measures: wait, encode, copy, forward, duplicates
     Drops   what it needs
     Quarantines documents that the encoder fails on, with reason ``encoding_failed``, and those that alone are too
     large for the device's memory, with reason ``out_of_memory``.
+
+    Args:
+        bags: whether something reads the documents' tokens as bags; by default, whether the model does.
 
     Attributes:
         ended: ``time.perf_counter()`` when the actor had done with the shard before; None before the first.
@@ -93,7 +100,13 @@ class Encode:
 
     ended: float | None = None
 
-    def __init__(self, model: ModelSource, options: EncoderOptions, strideformer: Strideformer | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelSource,
+        options: EncoderOptions,
+        strideformer: Strideformer | None = None,
+        bags: bool | None = None,
+    ) -> None:
         import torch
 
         from strideformer.checkpoint import load_first_model
@@ -107,8 +120,11 @@ class Encode:
             "dtype": options.dtype,
             "token_budget": options.token_budget,
         }
+        self.bags = bool(bags)
         if model.is_checkpoint():
-            self.encoder = ChunkEncoder.of(strideformer or model.load(), chunker, **how)
+            loaded = strideformer or model.load()
+            self.encoder = ChunkEncoder.of(loaded, chunker, **how)
+            self.bags = loaded.config.bag_of_tokens if bags is None else bags
         else:
             pooling, normalize = sentence_transformer_pooling(model.fetch())
             first_model = load_first_model(model.fetch())
@@ -122,7 +138,10 @@ class Encode:
         self.fill(shard)
         half = pa.array(self.fetch(shard).reshape(-1), pa.float16())
         rows = pa.FixedSizeListArray.from_arrays(half, self.encoder.hidden_size)
-        documents = with_columns(self.end(shard), {"_chunk_vectors": ragged(shard.views.chunk_offsets, rows)})
+        columns: dict[str, Any] = {"_chunk_vectors": ragged(shard.views.chunk_offsets, rows)}
+        if shard.bags is not None:
+            columns |= bag_columns(shard.bags, "_")
+        documents = with_columns(self.end(shard), columns)
         self.ended = time.perf_counter()
         return documents
 
@@ -130,13 +149,16 @@ class Encode:
         """A shard of which no chunk is encoded yet."""
         import torch
 
+        from strideformer.token_bags import TokenBags
+
         started = time.perf_counter()
         views = read_views(documents)
         first = first_alike(views)
         views = without_repetitions(views, first)
         vectors = torch.full((views.num_chunks, self.encoder.hidden_size), float("nan"), device=self.encoder.device)
+        bags = TokenBags.of(views, self.encoder.device) if self.bags else None
         wait = started - (self.ended or started)
-        return EncodedShard(documents, views, first, vectors, wait, time.perf_counter() - started)
+        return EncodedShard(documents, views, first, vectors, wait, time.perf_counter() - started, bags)
 
     def fill(self, shard: EncodedShard, chunks: np.ndarray | None = None) -> None:
         """Encode chunks of a shard: all of them, or where the (num_chunks,) bool array is true.

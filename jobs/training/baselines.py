@@ -91,7 +91,8 @@ def tfidf_scores(data: TrainingData, seed: int = 0) -> np.ndarray:
 
 def mean_scores(settings: TrainSettings, data: TrainingData) -> np.ndarray:
     """(validation documents, num_labels) float32 scores of the mean of a document's chunk vectors."""
-    frozen = settings.model_copy(update={"freeze_first_model": True})
+    plain = {**settings.aggregator, "bag_of_tokens": False}
+    frozen = settings.model_copy(update={"freeze_first_model": True, "aggregator": plain})
     config = new_config(frozen, data)
     preparation = Preparation(frozen, new_model(config, settings.seed), data.encoding, data.encoder)
     training = _means(preparation.documents(data.training, None, "training"))

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from jobs.training.labelled import LabelledDocuments
 from strideformer import ChunkEncoder
+from strideformer.token_bags import TokenBags
 from strideformer.training.documents import EmbeddedDocuments
 from strideformer.training.pace import Pace
 
@@ -58,15 +59,28 @@ def embed(
     if encoded:
         seconds = time.monotonic() - started
         print(f"embedded {encoded:,} {what} documents, {len(vectors):,} chunks in {seconds:.0f} s", file=sys.stderr)
-    return EmbeddedDocuments(vectors, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), labels)
+    bags = TokenBags(
+        ids=torch.cat([part["token_bag_ids"] for part in parts]).numpy().astype(np.uint32),
+        counts=torch.cat([part["token_bag_counts"] for part in parts]).numpy(),
+        offsets=_offsets(torch.cat([part["token_bag_sizes"] for part in parts]).numpy()),
+    )
+    return EmbeddedDocuments(vectors, _offsets(counts), labels, bags)
 
 
 def _encode(encoder: ChunkEncoder, labelled: LabelledDocuments, start: int, stop: int) -> dict[str, torch.Tensor]:
-    encoded = encoder.encode(*labelled.texts(start, stop))
+    views = encoder.chunker.views(*labelled.texts(start, stop))
+    bags = TokenBags.of(views, encoder.device)
     return {
-        "chunk_vectors": torch.from_numpy(np.concatenate(encoded).astype(np.float16)),
-        "chunk_counts": torch.tensor([len(rows) for rows in encoded]),
+        "chunk_vectors": encoder.encode_views(views).half().cpu(),
+        "chunk_counts": torch.from_numpy(views.chunk_counts),
+        "token_bag_ids": torch.from_numpy(bags.ids.astype(np.int32)),
+        "token_bag_counts": torch.from_numpy(bags.counts),
+        "token_bag_sizes": torch.from_numpy(bags.sizes),
     }
+
+
+def _offsets(sizes: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
 
 
 def _parts(labelled: LabelledDocuments) -> Iterator[tuple[int, int]]:

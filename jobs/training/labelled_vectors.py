@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 import torch
 
 from jobs.corpus.labels import require_unique
-from jobs.embeddings.store import EmbeddingStore
+from jobs.embeddings.store import WITHOUT_BAGS, EmbeddingStore
 from jobs.training.labelled import STORED, LabelledColumns, LabelledDocuments, read_labelled, usable
 from strideformer.encoder_identity import EncoderIdentity
 from strideformer.errors import StrideformerError
+from strideformer.token_bags import TokenBags
 from strideformer.training import EmbeddedDocuments
 
 # A labelled document that the stores do not have: they quarantined it, or are of another corpus.
@@ -31,6 +32,7 @@ class StoredVectors:
         chunk_vectors: (num_chunks, hidden_size) float16, all documents one after the other.
         chunk_offsets: (num_documents + 1,) int64.
         columns: ``doc_id`` and the columns asked for, one row a document.
+        bags: the documents' tokens; None where a store was made without.
     """
 
     where: str
@@ -38,14 +40,27 @@ class StoredVectors:
     chunk_vectors: np.ndarray
     chunk_offsets: np.ndarray
     columns: pa.Table
+    bags: TokenBags | None = None
 
-    def of(self, documents: LabelledDocuments, labels: torch.Tensor) -> EmbeddedDocuments:
-        """The vectors of some documents, in their order, as training takes them."""
+    def of(self, documents: LabelledDocuments, labels: torch.Tensor, bags: bool = False) -> EmbeddedDocuments:
+        """The vectors of some documents, in their order, as training takes them.
+
+        Args:
+            documents: these.
+            labels: theirs.
+            bags: with their tokens.
+
+        Raises:
+            StrideformerError: a store was made without them.
+        """
+        if bags and self.bags is None:
+            raise StrideformerError(WITHOUT_BAGS.format(where=self.where, model="the model"))
         rows = documents.table.column(STORED).to_numpy()
         counts = np.diff(self.chunk_offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         chunks = np.arange(offsets[-1]) + np.repeat(self.chunk_offsets[rows] - offsets[:-1], counts)
-        return EmbeddedDocuments(torch.from_numpy(self.chunk_vectors[chunks]), offsets, labels)
+        of_tokens = self.bags.take(rows) if bags and self.bags is not None else None
+        return EmbeddedDocuments(torch.from_numpy(self.chunk_vectors[chunks]), offsets, labels, of_tokens)
 
 
 def open_vectors(urls: Sequence[str], options: Mapping[str, str], columns: Sequence[str] = ()) -> StoredVectors:
@@ -62,7 +77,8 @@ def open_vectors(urls: Sequence[str], options: Mapping[str, str], columns: Seque
     stores = [EmbeddingStore.open(url, options) for url in urls]
     for store in stores[1:]:
         require_one_encoder(stores[0].encoder, stores[0].url, store.encoder, store.url)
-    found = [store.documents(columns) for store in stores]
+    bags = all(store.has_bags for store in stores)
+    found = [store.documents(columns, bags) for store in stores]
     counts = np.concatenate([np.diff(documents.chunk_offsets) for documents in found])
     return StoredVectors(
         where=", ".join(urls),
@@ -70,6 +86,7 @@ def open_vectors(urls: Sequence[str], options: Mapping[str, str], columns: Seque
         chunk_vectors=found[0].chunk_vectors if len(found) == 1 else np.concatenate([f.chunk_vectors for f in found]),
         chunk_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         columns=pa.concat_tables([documents.columns for documents in found]),
+        bags=TokenBags.join([documents.bags for documents in found if documents.bags is not None]) if bags else None,
     )
 
 

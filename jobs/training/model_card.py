@@ -23,7 +23,7 @@ AGGREGATOR = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "norm_position", "dropout"),
     *("chunk_vector_norm", "chunk_positions", "input_dropout", "chunk_dropout", "document_pooling"),
     *("mix_chunk_statistics", "classifier_hidden_size", "classifier_dropout", "loss", "class_weights"),
-    *("label_smoothing", "focal_gamma"),
+    *("label_smoothing", "focal_gamma", "bag_of_tokens"),
 )
 CHUNKING = ("max_length", "stride", "max_chunks", "chunk_pooling", "normalize_embeddings", "chunk_layers")
 

@@ -66,6 +66,8 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     _wait_for_everyone()
     if not is_first:
         training, validation = _documents(preparation, data, folder)
+    if model.bag_of_tokens is not None:
+        model.bag_of_tokens.fit(training.bags)
     result = train(
         model,
         training,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from jobs.train_settings import TrainSettings
 from jobs.training.data import TrainingData
@@ -24,6 +24,7 @@ from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
 from strideformer.errors import StrideformerError
 from strideformer.layers import LAST
 from strideformer.pooling import sentence_transformer_pooling
+from strideformer.token_bags import TokenBags
 from strideformer.training.documents import Documents, TokenizedDocuments
 from strideformer.training.options import TrainingOptions, choose_precision
 
@@ -32,6 +33,8 @@ CHUNKING = ("max_length", "stride", "max_chunks", "chunk_layers")
 DEFAULTS = {"max_chunks": 128, "chunk_layers": LAST}
 # What of the config an encoder's identity has under the same name.
 OF_ENCODER = ("chunk_pooling", "normalize_embeddings", "max_length", "stride", "max_chunks")
+# A bag of tokens has a weight for each label and token: with 30,000 tokens and more than 333 labels, over 40 MB.
+MOST_WEIGHTS_OF_TOKENS = 10_000_000
 # What of the config the job decides, so that --aggregator may not.
 OWN_FIELDS = {
     *("self", "kwargs", "first_model_config", "first_model_name", "first_model_hash", "freeze_first_model"),
@@ -89,7 +92,7 @@ def _config(
     return StrideformerConfig.from_two_configs(
         first_model_config,
         {
-            **default_aggregator(first_model_config.hidden_size, settings.freeze_first_model, encoding, fields),
+            **default_aggregator(first_model_config, settings.freeze_first_model, encoding, fields),
             **fields,
             "freeze_first_model": settings.freeze_first_model,
             **cut,
@@ -105,24 +108,27 @@ def _config(
 
 
 def default_aggregator(
-    hidden_size: int, frozen: bool, encoding: LabelEncoding, fields: Mapping[str, Any]
+    first_model_config: PreTrainedConfig, frozen: bool, encoding: LabelEncoding, fields: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What ``--aggregator`` changes: one layer, regularised where its input stays the same in every epoch.
 
-    The config's own defaults are those of 0.2.0, 24 layers of 4096, which thousands of documents cannot fill. The
-    regularisation is worth a point on vectors of a frozen encoder (tests/benchmarks/ACCURACY.md).
+    The config's own defaults are those of 0.2.0, 24 layers of 4096, which thousands of documents cannot fill. Over a
+    frozen encoder the regularisation is worth a point, and the bag of tokens up to nine (tests/benchmarks/ACCURACY.md).
 
     Args:
-        hidden_size: of the encoder; a head is about 32 wide, as those of BERT-like encoders of 384 are.
+        first_model_config: of the encoder; a head is about 32 wide, as those of BERT-like encoders of 384 are.
         frozen: whether the encoder is.
         encoding: of the labels.
         fields: those that were given.
     """
+    hidden_size = first_model_config.hidden_size
     heads = next(heads for heads in range(max(1, hidden_size // 32), 0, -1) if hidden_size % heads == 0)
     layer = {"num_hidden_layers": 1, "num_attention_heads": heads, "intermediate_size": 2 * hidden_size}
     if not frozen:
         return layer
-    regularised = {"chunk_vector_norm": "standard", "dropout": 0.2, "input_dropout": 0.1, "chunk_dropout": 0.3}
+    regularised: dict[str, Any] = {"chunk_vector_norm": "standard", "dropout": 0.2, "input_dropout": 0.1}
+    regularised["chunk_dropout"] = 0.3
+    regularised["bag_of_tokens"] = first_model_config.vocab_size * len(encoding.names) <= MOST_WEIGHTS_OF_TOKENS
     smooth = encoding.problem_type == SINGLE and fields.get("loss", "cross_entropy") == "cross_entropy"
     return layer | regularised | ({"label_smoothing": 0.1} if smooth else {})
 
@@ -213,9 +219,10 @@ class Preparation:
             texts, pairs = labelled.texts()
             views = self.chunker.views(texts, pairs)
             takes = "token_type_ids" in inspect.signature(self.model.first_model.forward).parameters
-            return TokenizedDocuments(views, self.chunker.template(pairs is not None), labels, takes)
+            bags = TokenBags.of(views) if self.config.bag_of_tokens else None
+            return TokenizedDocuments(views, self.chunker.template(pairs is not None), labels, takes, bags)
         if labelled.vectors is not None:
-            return labelled.vectors.of(labelled, labels)
+            return labelled.vectors.of(labelled, labels, self.config.bag_of_tokens)
         if self._encoder is None:
             self._encoder = ChunkEncoder.from_pretrained(
                 self.folder,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from strideformer.chunking import ChunkTemplate, ChunkViews
+from strideformer.token_bags import TokenBags
 
 Key = tuple[int, int]
 
@@ -24,11 +25,13 @@ class EmbeddedDocuments:
         chunk_vectors: (num_chunks, hidden_size) float16 or float32, all documents one after the other.
         chunk_offsets: (num_documents + 1,) int64.
         labels: (num_documents,) int64, or (num_documents, num_labels) float32 for multi-label and regression.
+        bags: their tokens, for a model that has a ``BagOfTokens``.
     """
 
     chunk_vectors: Tensor
     chunk_offsets: np.ndarray
     labels: Tensor
+    bags: TokenBags | None = None
 
     @property
     def chunk_counts(self) -> np.ndarray:
@@ -43,7 +46,8 @@ class EmbeddedDocuments:
     def features(self, document: int, chunks: np.ndarray) -> dict[str, Any]:
         """Those chunks, in their order, as ``StrideformerCollator`` takes them, without the label."""
         rows = torch.from_numpy(self.chunk_offsets[document] + chunks)
-        return {"chunk_vectors": self.chunk_vectors[rows]}
+        of_tokens = {} if self.bags is None else self.bags.features(document)
+        return {"chunk_vectors": self.chunk_vectors[rows]} | of_tokens
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,14 @@ class TokenizedDocuments:
         template: the special tokens around a chunk.
         labels: as those of ``EmbeddedDocuments``.
         takes_token_types: whether the first model does.
+        bags: as those of ``EmbeddedDocuments``; of whole documents, whatever chunks of them an epoch sees.
     """
 
     views: ChunkViews
     template: ChunkTemplate
     labels: Tensor
     takes_token_types: bool = True
+    bags: TokenBags | None = None
 
     @property
     def chunk_counts(self) -> np.ndarray:
@@ -91,7 +97,8 @@ class TokenizedDocuments:
         for start, length in zip(views.chunk_starts[rows].tolist(), views.chunk_lengths[rows].tolist(), strict=True):
             ids.append([*head, *tokens[start : start + length].tolist(), *template.suffix_ids])
             type_ids.append([*types, *([template.content_type_id] * length), *template.suffix_type_ids])
-        return {"input_ids": ids} | ({"token_type_ids": type_ids} if self.takes_token_types else {})
+        of_tokens = {} if self.bags is None else self.bags.features(document)
+        return {"input_ids": ids} | ({"token_type_ids": type_ids} if self.takes_token_types else {}) | of_tokens
 
 
 Documents = EmbeddedDocuments | TokenizedDocuments
@@ -127,7 +134,7 @@ class EpochDataset(Dataset[dict[str, Any]]):
         return self.documents.features(document, chunks) | {"labels": value}
 
 
-def join(vectors: Sequence[np.ndarray], labels: Tensor) -> EmbeddedDocuments:
+def join(vectors: Sequence[np.ndarray], labels: Tensor, bags: TokenBags | None = None) -> EmbeddedDocuments:
     """Per-document (num_chunks, hidden_size) arrays, as ChunkEncoder.encode gives them, as one."""
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in vectors])]).astype(np.int64)
-    return EmbeddedDocuments(torch.from_numpy(np.concatenate(vectors)), offsets, labels)
+    return EmbeddedDocuments(torch.from_numpy(np.concatenate(vectors)), offsets, labels, bags)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BASELINE = "default"
-# `jobs.training.setup.default_aggregator` over a frozen encoder that is 384 wide.
+# `jobs.training.setup.default_aggregator` over a frozen encoder that is 384 wide, but for the bag of tokens: this is
+# about what the layer over the vectors makes of them.
 BASE: dict[str, Any] = {
     "num_hidden_layers": 1,
     "num_attention_heads": 12,

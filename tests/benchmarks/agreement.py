@@ -23,6 +23,7 @@ from strideformer.aggregation import DocumentAggregator
 from strideformer.checkpoint import resolve_encoder
 from strideformer.encoder import ChunkEncoder, load_tokenizer
 from strideformer.predictions import LabelSpace
+from strideformer.token_bags import TokenBags
 from tests.benchmarks.measuring import Goal, Spread, about, machine, print_goals, write_json
 from tests.benchmarks.texts import CHECKPOINT, SAMPLE, read_documents
 
@@ -93,7 +94,8 @@ class Comparison:
 
     def _scores(self, aggregator: DocumentAggregator, vectors: torch.Tensor, views: Any) -> np.ndarray:
         """Rounded to float16 first, as the job does it."""
-        return self.labels.scores(aggregator(vectors.half(), views.chunk_offsets).logits)
+        bags = TokenBags.of(views) if aggregator.model.config.bag_of_tokens else None
+        return self.labels.scores(aggregator(vectors.half(), views.chunk_offsets, bags=bags).logits)
 
 
 def main() -> None:

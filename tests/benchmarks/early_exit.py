@@ -32,6 +32,7 @@ from strideformer.aggregator import load_aggregator
 from strideformer.early_exit import FIRST_ROUND, GROWTH, read_in_rounds
 from strideformer.locations import checkpoint_folder
 from strideformer.predictions import LabelSpace
+from strideformer.token_bags import TokenBags
 
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 0.9999)
 NEVER = 2.0  # a confidence that no document reaches
@@ -79,6 +80,7 @@ def read_rounds(
     chunk_offsets: np.ndarray,
     first_round: int = FIRST_ROUND,
     growth: float = GROWTH,
+    bags: TokenBags | None = None,
 ) -> Rounds:
     """Read all documents to their ends, and note what there is to say on the way."""
     scores: list[np.ndarray] = []
@@ -86,7 +88,7 @@ def read_rounds(
     documents = len(chunk_offsets) - 1
 
     def step(now: np.ndarray, of_open: np.ndarray) -> np.ndarray:
-        logits = aggregator(vectors, chunk_offsets, of_open).logits
+        logits = aggregator(vectors, chunk_offsets, of_open, bags).logits
         is_open = np.isfinite(logits).all(axis=1)
         scores.append(scores[-1].copy() if scores else np.zeros((documents, len(labels.names)), np.float32))
         scores[-1][is_open] = labels.scores(logits[is_open])
@@ -170,14 +172,17 @@ def main() -> None:
     encoder, config, _ = encoder_of_checkpoint(folder)
     require_same_encoder(store, encoder, options.model)
     labels = LabelSpace.of(config)
-    stored = store.documents([options.label_column] if options.labels is None else [])
+    if config.bag_of_tokens:
+        store.require_bags(options.model)
+    stored = store.documents([options.label_column] if options.labels is None else [], config.bag_of_tokens)
     truth = read_truth(true_labels(options, stored.columns), labels.names, labels.problem_type)
     if not truth.usable.all():
         raise SystemExit(f"{int((~truth.usable).sum())} documents have no label, or one that the model has not")
 
     aggregator = DocumentAggregator(load_aggregator(folder), torch.device(options.device))
     vectors = torch.from_numpy(stored.chunk_vectors)
-    rounds = read_rounds(aggregator, labels, vectors, stored.chunk_offsets, options.first_round, options.growth)
+    how = (options.first_round, options.growth, stored.bags)
+    rounds = read_rounds(aggregator, labels, vectors, stored.chunk_offsets, *how)
     confidences = [float(part) for part in options.confidences.split(",")]
     early = [
         point(each, labels, truth.values, rounds, *at_confidence(rounds, labels, each))

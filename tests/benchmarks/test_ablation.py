@@ -30,7 +30,7 @@ def test_the_baseline_is_first_and_names_are_told_apart() -> None:
 
 def test_the_baseline_is_what_train_makes() -> None:
     encoding = LabelEncoding("single_label_classification", ("a", "b"))
-    assert default_aggregator(384, True, encoding, {}) == BASE
+    assert default_aggregator(tiny_bert(hidden_size=384), True, encoding, {}) == BASE | {"bag_of_tokens": True}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,27 @@ def test_a_store_trains_what_its_texts_do_and_evaluate_and_classify_read_it(
             of_predictions["figures"]["log_loss"]["value"], abs=1e-3
         )
         assert len(other["by_length"]) == len(of_predictions["by_length"])
+
+
+def test_a_store_without_tokens_trains_what_does_not_read_them(tmp_path: Path, corpus: Path) -> None:
+    """Stores were so before there were bags of tokens."""
+    trained = settings(corpus, tmp_path / "model", embeddings=[str(corpus / "store")])
+    train.run(trained)
+    shutil.copytree(corpus / "store", tmp_path / "old")
+    for part in (tmp_path / "old").glob("part-*.parquet"):
+        table = pq.read_table(part)
+        pq.write_table(table.drop_columns(["token_bag_ids", "token_bag_counts"]), part)
+    store = {"embeddings": [str(tmp_path / "old")]}
+    with pytest.raises(StrideformerError, match=r"/old were made before .* --aggregator bag_of_tokens=false"):
+        train.run(settings(corpus, tmp_path / "refused", **store))
+    with pytest.raises(StrideformerError, match=r"/old were made before .*/model reads them"):
+        classify.run(over_store(tmp_path / "old", tmp_path / "labelled", tmp_path / "model"))
+    arguments = ["--embeddings", tmp_path / "old", "--model", tmp_path / "model", "--label-column", "topic"]
+    assert evaluate.main([str(argument) for argument in arguments]) == 2
+    aggregator = {"num_attention_heads": 4, "intermediate_size": 32, "bag_of_tokens": False}
+    assert train.run(settings(corpus, tmp_path / "without", **store, aggregator=aggregator))["accuracy"] > 0.8
+    classify.run(over_store(tmp_path / "old", tmp_path / "labelled", tmp_path / "without"))
+    assert train.run(settings(corpus, tmp_path / "mean", **store, baseline="mean"))["accuracy"] > 0.8
 
 
 def test_a_store_of_several_layers_gives_a_model_of_them(tmp_path: Path, corpus: Path) -> None:

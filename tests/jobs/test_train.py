@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel
 from jobs import train
 from jobs.train_settings import TrainSettings
 from jobs.training.run import cut_documents
-from strideformer import Pipeline
+from strideformer import Pipeline, Strideformer
 from strideformer.errors import StrideformerError
 from tests.tiny import save_tiny_checkpoint, tiny_tokenizer
 
@@ -142,13 +142,16 @@ def test_documents_that_are_not_read_whole_are_told() -> None:
     assert cut_documents(np.array([1, 7]), np.array([4]), 8).endswith("with 4.0 chunks on average")
 
 
-def test_several_labels_and_pairs_with_a_trained_encoder(tmp_path: Path, encoder: Path) -> None:
+@pytest.mark.parametrize("bags", [False, True])
+def test_several_labels_and_pairs_with_a_trained_encoder(tmp_path: Path, encoder: Path, bags: bool) -> None:
     texts, labels = corpus(tmp_path / "plain.parquet", 80, 1)
     rows = {"claim": ["court"] * 80, "body": texts, "topics": [[label, "text"] for label in labels]}
     pq.write_table(pa.table(rows), tmp_path / "train.parquet")
     more = {"text_column": "claim", "pair_column": "body", "label_column": "topics", "validation": "0.25"}
     more |= {"freeze_first_model": False, "epochs": 8, "first_model_learning_rate": 1e-3, "train_max_chunks": 3}
+    more["aggregator"] = {"num_attention_heads": 4, "bag_of_tokens": bags}
     assert train.run(settings(tmp_path, encoder, **more))["f1_micro"] > 0.9
+    assert (Strideformer.from_pretrained(tmp_path / "model").bag_of_tokens is not None) == bags
     predictions = Pipeline(tmp_path / "model", device="cpu")([("court", texts[0]), ("court", texts[1])])
     assert [sorted(prediction.label) for prediction in predictions] == [sorted([label, "text"]) for label in labels[:2]]
 

@@ -59,13 +59,15 @@ def write(file: Path, rows: list[dict[str, Any]]) -> Path:
     return file
 
 
+WITHOUT_BAGS = ["--aggregator", "bag_of_tokens=false"]
 KINDS: dict[str, tuple[str, list[str], str, float]] = {
-    "single label": ("csv", ["--label-column", "topic"], "accuracy", 0.8),
+    # Words tell these topics without a fault, and then no temperature fits.
+    "single label": ("csv", ["--label-column", "topic", *WITHOUT_BAGS], "accuracy", 0.8),
     "several labels": ("jsonl", ["--label-column", "topics"], "f1_micro", 0.85),
     "a number": ("csv", ["--label-column", "score"], "r2", 0.7),
     "a pair": (
         "parquet",
-        ["--label-column", "topic", "--text-column", "claim", "--pair-column", "text"],
+        ["--label-column", "topic", "--text-column", "claim", "--pair-column", "text", *WITHOUT_BAGS],
         "accuracy",
         0.75,
     ),
@@ -81,6 +83,7 @@ def test_train_then_evaluate(tmp_path: Path, encoder: Path, kind: str, capsys: p
     arguments = ["train", "--train", training, "--validation", "0.25", "--encoder", encoder, "--output", model]
     arguments += ["--max-length", "16", "--stride", "4", "--epochs", "15", "--learning-rate", "0.003"]
     arguments += ["--aggregator", "num_attention_heads=4", "--device", "cpu", "--id-column", "id", *columns]
+    columns = [each for each in columns if each not in WITHOUT_BAGS]
     if kind == "a number":  # which a CSV file holds as a string
         assert cli.main([str(argument) for argument in arguments]) == 2
         assert "say what they are with --problem-type" in capsys.readouterr().err

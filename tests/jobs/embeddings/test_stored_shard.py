@@ -11,7 +11,7 @@ from jobs.corpus.pieces import Piece, to_table
 from jobs.embeddings.stored_shard import ReadStored, read_stored_isolated
 from jobs.measures import add_measures
 from jobs.output.commit import Commit, embedded_schema
-from jobs.stages.columns import ragged
+from jobs.stages.columns import ragged, read_bags
 from strideformer.errors import StrideformerError
 
 HIDDEN = 2
@@ -35,6 +35,8 @@ def pieces(tmp_path: Path) -> pa.Table:
             "chunk_vectors": ragged(np.array([0, 3, 3, 4]), vectors),
             "chunk_starts": spans,
             "chunk_lengths": spans,
+            "token_bag_ids": ragged(np.array([0, 2, 2, 3]), np.array([7, 9, 7], np.uint32)),
+            "token_bag_counts": ragged(np.array([0, 2, 2, 3]), np.array([1, 2, 3], np.int32)),
             "num_tokens": pa.array([9, 0, 3], pa.int64()),
             "num_chunks": pa.array([3, 0, 1], pa.int32()),
             "truncated": [False] * 3,
@@ -63,6 +65,14 @@ def test_a_stored_shard_is_as_the_encode_stage_gives_it(tmp_path: Path, pieces: 
     assert table.column("subject").to_pylist() == [5, None, 7]
     apart = read_stored_isolated(pieces, ReadStored(*arguments), arguments, timeout=60)
     assert apart.drop_columns(["_measures"]).equals(table.drop_columns(["_measures"]))
+    assert not any("token_bag" in name for name in table.column_names)
+
+
+def test_a_stored_shard_has_its_tokens_where_the_model_reads_them(tmp_path: Path, pieces: pa.Table) -> None:
+    bags = read_bags(ReadStored(str(tmp_path), {}, {}, bags=True)(pieces), "_")
+    assert bags.ids.tolist() == [7, 9, 7]
+    assert bags.counts.tolist() == [1, 2, 3]
+    assert bags.sizes.tolist() == [2, 0, 1]
 
 
 def test_a_part_that_kills_its_reader_is_named(tmp_path: Path, pieces: pa.Table) -> None:

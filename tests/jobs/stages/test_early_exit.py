@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +19,9 @@ from jobs.stages.encode import EncoderOptions
 from strideformer.chunking import ChunkViews
 from strideformer.early_exit import FIRST_ROUND, reading_order
 from strideformer.errors import StrideformerError
-from tests.jobs.stages.test_stages import documents, fail_aggregation, source
-from tests.tiny import texts
+from strideformer.token_bags import TokenBags
+from tests.jobs.stages.test_stages import documents, fail_aggregation, source, source_of
+from tests.tiny import save_tiny_checkpoint, texts
 
 __all__ = ["source"]  # the fixture
 
@@ -46,12 +48,15 @@ def test_a_confidence_out_of_reach_changes_nothing(source: ModelSource) -> None:
         assert found == expected
 
 
-def test_documents_stop_when_they_are_sure_and_say_what_was_read(source: ModelSource) -> None:
+@pytest.mark.parametrize("bags", [False, True])
+def test_documents_stop_when_they_are_sure_and_say_what_was_read(tmp_path: Path, bags: bool) -> None:
+    source = source_of(save_tiny_checkpoint(tmp_path, bag_of_tokens=bags))
     chunked = Chunk(source, CHUNKING)(documents([*texts(40, 200), None, "law"]))
     stage = EncodeAndAggregate(source, EARLY)
     encoder, views = stage.encode.encoder, read_views(chunked)
     found = rows(stage(chunked))
     vectors = encoder.encode_views(views)
+    tokens_of = TokenBags.of(views) if bags else None
     stopped = 0
     for document, row in enumerate(found):
         count, start = int(views.chunk_counts[document]), int(views.chunk_offsets[document])
@@ -61,7 +66,8 @@ def test_documents_stop_when_they_are_sure_and_say_what_was_read(source: ModelSo
         of_document = vectors[start : start + count].half()
         for read in (FIRST_ROUND, 2 * FIRST_ROUND, 4 * FIRST_ROUND):
             few = np.isin(np.arange(count), reading_order(count)[:read])
-            logits = stage.aggregate.aggregator(of_document, np.array([0, count]), few).logits
+            own = None if tokens_of is None else tokens_of.between(document, document + 1)
+            logits = stage.aggregate.aggregator(of_document, np.array([0, count]), few, own).logits
             scores = stage.aggregate.labels.scores(logits)
             if scores.max() >= CONFIDENCE or read >= count:
                 break
@@ -71,7 +77,8 @@ def test_documents_stop_when_they_are_sure_and_say_what_was_read(source: ModelSo
         stopped += not few.all()
         assert (row["chunks_encoded"], row["num_tokens"], row["num_chunks"]) == (few.sum(), len(tokens), count)
         assert row["score"] == pytest.approx(scores.max(), abs=1e-4)
-    assert 3 < stopped < sum(views.chunk_counts > FIRST_ROUND)
+    assert stopped > 3
+    assert bags or stopped < sum(views.chunk_counts > FIRST_ROUND)
 
 
 def test_identical_documents_are_still_encoded_once(source: ModelSource, monkeypatch: pytest.MonkeyPatch) -> None:

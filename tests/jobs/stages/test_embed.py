@@ -13,9 +13,10 @@ from jobs.guard.isolation import emptied
 from jobs.measures import DUPLICATES, measures_of
 from jobs.model_source import ModelSource
 from jobs.stages.chunk import Chunk
-from jobs.stages.columns import flat, quarantine
+from jobs.stages.columns import flat, quarantine, read_bags
 from jobs.stages.embed import Embed
 from strideformer import ChunkEncoder, Chunker, ChunkViews, Strideformer
+from strideformer.token_bags import TokenBags
 from tests.jobs.stages.test_stages import CHUNKING, OPTIONS, documents
 from tests.tiny import texts
 
@@ -40,6 +41,9 @@ def test_vectors_and_spans_are_the_library_s(source: ModelSource, tiny_checkpoin
         np.testing.assert_array_equal(flat(table, name)[1].to_numpy(), expected)
         np.testing.assert_array_equal(flat(table, name)[0], offsets)
     assert np.diff(offsets).tolist() == [*views.chunk_counts[:4], 0, *views.chunk_counts[4:]]
+    stored, bags = read_bags(table), TokenBags.of(views)
+    assert stored.sizes.tolist() == [*bags.sizes[:4], 0, *bags.sizes[4:]]
+    assert (stored.ids.tolist(), stored.counts.tolist()) == (bags.ids.tolist(), bags.counts.tolist())
 
 
 def test_identical_documents_are_encoded_once_and_each_has_the_vectors(

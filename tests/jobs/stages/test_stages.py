@@ -19,7 +19,7 @@ from jobs.stages.columns import bisect, quarantine, read_views
 from jobs.stages.encode import Encode, EncoderOptions
 from strideformer import Chunker, Pipeline
 from strideformer.errors import StrideformerError
-from tests.tiny import texts
+from tests.tiny import save_tiny_checkpoint, texts
 
 CHUNKING = Chunking(max_length=16, stride=4, max_chunks=8)
 OPTIONS = EncoderOptions(CHUNKING, device="cpu", dtype="float32", threads=2)
@@ -27,8 +27,12 @@ OPTIONS = EncoderOptions(CHUNKING, device="cpu", dtype="float32", threads=2)
 
 @pytest.fixture(scope="module")
 def source(tiny_checkpoint: Path) -> ModelSource:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
-    return ModelSource.of({"checkpoint": tiny_checkpoint}, tokenizer.backend_tokenizer.to_str())
+    return source_of(tiny_checkpoint)
+
+
+def source_of(checkpoint: Path) -> ModelSource:
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    return ModelSource.of({"checkpoint": checkpoint}, tokenizer.backend_tokenizer.to_str())
 
 
 def documents(given: list[str | None], pairs: list[str] | None = None) -> pa.Table:
@@ -88,16 +92,20 @@ def test_a_document_that_the_tokenizer_refuses_is_set_aside_alone(source: ModelS
     assert longer.column("num_chunks").to_pylist()[1] == 0
 
 
-def test_both_ways_through_the_actors_give_the_pipeline_s_labels(source: ModelSource, tiny_checkpoint: Path) -> None:
-    given = [*texts(9, 60), None, "law"]
+@pytest.mark.parametrize("bags", [False, True])
+def test_both_ways_through_the_actors_give_the_pipeline_s_labels(tmp_path: Path, bags: bool) -> None:
+    checkpoint = save_tiny_checkpoint(tmp_path, bag_of_tokens=bags)
+    source = source_of(checkpoint)
+    given = [*texts(9, 60), None, "law", texts(9, 60)[3]]
     chunked = Chunk(source, CHUNKING)(documents(given))
     together = EncodeAndAggregate(source, OPTIONS)(chunked)
     vectors = Encode(source, OPTIONS)(chunked)
     assert vectors.schema.field("_chunk_vectors").type == pa.large_list(pa.list_(pa.float16(), 32))
+    assert ("_token_bag_ids" in vectors.column_names) == bags
     apart = Aggregate(source, OPTIONS)(vectors)
     measured = [measures.COLUMN, "label"]
     assert together.drop_columns(measured).equals(apart.drop_columns(measured))
-    pipeline = Pipeline(tiny_checkpoint, device="cpu", dtype="float32")
+    pipeline = Pipeline(checkpoint, device="cpu", dtype="float32")
     expected = pipeline([text for text in given if text is not None])
     labels = [
         label for label, text in zip(together.column("label").to_pylist(), given, strict=True) if text is not None

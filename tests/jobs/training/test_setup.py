@@ -68,14 +68,21 @@ def test_the_default_aggregator_suits_labels_and_loss(
     labels: list[object], frozen: bool, given: dict[str, object], smoothing: float
 ) -> None:
     encoding = LabelEncoding.of(pa.chunked_array([labels]))
-    fields = default_aggregator(96, frozen, encoding, given) | given
-    own = {"num_labels": len(encoding.names), "problem_type": encoding.problem_type}
     first = BertConfig(hidden_size=96, num_hidden_layers=1, num_attention_heads=3)
+    fields = default_aggregator(first, frozen, encoding, given) | given
+    own = {"num_labels": len(encoding.names), "problem_type": encoding.problem_type}
     config = StrideformerConfig.from_two_configs(first, fields | own)
     assert (config.num_hidden_layers, config.num_attention_heads) == (1, 3)
     assert config.label_smoothing == smoothing
     assert config.chunk_vector_norm == ("standard" if frozen else "none")
     assert config.chunk_dropout == (0.3 if frozen else 0)
+    assert config.bag_of_tokens == frozen
+
+
+@pytest.mark.parametrize(("labels", "bags"), [(333, True), (334, False)])
+def test_tokens_have_no_weights_where_there_are_too_many_labels(labels: int, bags: bool) -> None:
+    encoding = LabelEncoding("single_label_classification", tuple(map(str, range(labels))))
+    assert default_aggregator(BertConfig(vocab_size=30_000), True, encoding, {})["bag_of_tokens"] == bags
 
 
 def test_flags_are_frozen() -> None:
