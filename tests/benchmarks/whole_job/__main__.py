@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import secrets
+import shutil
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -14,7 +16,7 @@ import tests.benchmarks.whole_job as package
 from tests.benchmarks.measuring import Goal, Spread, about, machine, print_goals, print_table, ratio, write_json
 from tests.benchmarks.texts import SAMPLE
 from tests.benchmarks.whole_job.contender import Run, run
-from tests.benchmarks.whole_job.documents import Corpus, write_corpus
+from tests.benchmarks.whole_job.documents import MODEL_VARIABLE, Corpus, save_model, write_corpus
 from tests.benchmarks.whole_job.lists import BATCH_VARIABLE
 
 SAID = {
@@ -33,6 +35,9 @@ def rounds_of(corpus: Corpus, names: list[str], rounds: int, batch: int) -> dict
         for name in names:
             output = corpus.folder.with_name(f"{corpus.folder.name}-{'ours' if name == 'bare' else name}")
             found[name].append(run(name, corpus.folder, output, {BATCH_VARIABLE: str(batch)}))
+            encoded = sum(found[name][-1].noted("chunks"))
+            if encoded != corpus.chunks:
+                raise SystemExit(f"{SAID[name]} encoded {encoded} chunks where the others have {corpus.chunks}")
     return found
 
 
@@ -118,6 +123,10 @@ def main() -> None:
     print(f"{about(machine())}\n{options.rounds} interleaved rounds, batches of {options.batch} for `lists`")
     rows: list[dict[str, Any]] = []
     goals: list[Goal] = []
+    model = Path(tempfile.mkdtemp(prefix="whole-job-model-"))
+    atexit.register(shutil.rmtree, model, ignore_errors=True)
+    save_model(model)
+    os.environ[MODEL_VARIABLE] = str(model)
     for path in options.corpus:
         with tempfile.TemporaryDirectory(prefix="whole-job-") as folder:
             os.environ["HOME"] = folder

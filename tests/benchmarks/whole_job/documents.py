@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 
 from tests.benchmarks.texts import CHECKPOINT, read_documents
 
-MAX_LENGTH, STRIDE, MAX_CHUNKS = 384, 128, 128  # the checkpoint's
+MODEL_VARIABLE = "WHOLE_JOB_MODEL"
+MAX_LENGTH, STRIDE, MAX_CHUNKS = 384, 128, 128
 FILES = 8
 PADDED_BYTES = 3 * 8 * MAX_LENGTH  # ids, mask and token types of one padded chunk, int64 each
 
@@ -33,12 +35,29 @@ class Corpus:
         return self.chunks * PADDED_BYTES / self.tokens
 
 
+def save_model(folder: Path) -> None:
+    """The embedded checkpoint without its bag of tokens, which contenders by hand would have to count themselves."""
+    from transformers import AutoTokenizer
+
+    from strideformer.model import Strideformer
+
+    model = Strideformer.from_pretrained(CHECKPOINT)
+    model.bag_of_tokens, model.config.bag_of_tokens = None, False
+    model.save_pretrained(folder, include_first_model=False)
+    AutoTokenizer.from_pretrained(CHECKPOINT).save_pretrained(folder)
+
+
+def model_folder() -> Path:
+    """What every contender labels with, as the processes of the contenders are told."""
+    return Path(os.environ[MODEL_VARIABLE])
+
+
 @lru_cache(maxsize=1)
 def tokenizer() -> Any:
     """The checkpoint's, as transformers loads it, once a process."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(CHECKPOINT)
+    return AutoTokenizer.from_pretrained(model_folder())
 
 
 @lru_cache(maxsize=1)
@@ -49,7 +68,7 @@ def aggregator() -> Any:
     from strideformer.aggregation import DocumentAggregator
     from strideformer.model import Strideformer
 
-    return DocumentAggregator(Strideformer.from_pretrained(CHECKPOINT), torch.device("cpu"))
+    return DocumentAggregator(Strideformer.from_pretrained(model_folder()), torch.device("cpu"))
 
 
 def labels(vectors: np.ndarray, chunk_counts: np.ndarray) -> list[str]:

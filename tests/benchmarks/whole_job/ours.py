@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.stages.aggregate import EncodeAndAggregate
-from tests.benchmarks.texts import CHECKPOINT
+from tests.benchmarks.whole_job.documents import MAX_CHUNKS, MAX_LENGTH, STRIDE, model_folder
 from tests.benchmarks.whole_job.marks import encoding, note
 
 
@@ -33,8 +33,11 @@ def run(corpus: Path, output: Path) -> None:
     settings = ClassifySettings(
         inputs=[str(corpus)],
         output=str(output),
-        model=str(CHECKPOINT),
+        model=str(model_folder()),
         id_column="doc_id",
+        max_length=MAX_LENGTH,
+        stride=STRIDE,
+        max_chunks=MAX_CHUNKS,
         progress="none",
         profile=True,
     )
