@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,11 @@ class GuardedActor(_Guarded):
             raise StrideformerError(
                 f"{name} died {START_ATTEMPTS} times while it started: is there memory for the model?"
             )
-        self.stage = stage_class(*arguments)
+        # Ray Data calls actors on another thread than this. A stage built on this one would leave it OpenMP threads,
+        # with which those of the calls are more than there are cores, so that libgomp sleeps at each of its barriers in
+        # place of spinning: an encoder on two cores is slower by a tenth. A thread that ends frees its own.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            self.stage = thread.submit(stage_class, *arguments).result()
         guard.tell("ready", name, actor)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
