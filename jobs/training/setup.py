@@ -113,7 +113,7 @@ def default_aggregator(
     """What ``--aggregator`` changes: one layer, regularised where its input stays the same in every epoch.
 
     The config's own defaults are those of 0.2.0, 24 layers of 4096, which thousands of documents cannot fill. Over a
-    frozen encoder the regularisation is worth a point, and the bag of tokens up to nine (tests/benchmarks/ACCURACY.md).
+    frozen encoder the regularisation is worth a point, and the bag of tokens up to six (tests/benchmarks/ACCURACY.md).
 
     Args:
         first_model_config: of the encoder; a head is about 32 wide, as those of BERT-like encoders of 384 are.
