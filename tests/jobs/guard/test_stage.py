@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pyarrow as pa
@@ -53,6 +54,22 @@ def test_attempts_are_bounded(guard: LocalGuard) -> None:
         guard.attempts.begin("Fragile", 4)
     with pytest.raises(StrideformerError, match="shard 4 ended the process of Fragile 10 times"):
         guarded_task(guard, Fragile, ())(documents("a"))
+
+
+class Built:
+    """Remembers the thread that made it."""
+
+    def __init__(self, fails: bool) -> None:
+        self.thread = threading.current_thread()
+        if fails:
+            raise ValueError("no such model")
+
+
+def test_an_actor_s_stage_is_built_on_a_thread_that_has_ended(guard: LocalGuard) -> None:
+    """Or its OpenMP threads stay, and slow down those of the calls."""
+    assert not GuardedActor(guard, Built, (False,)).stage.thread.is_alive()
+    with pytest.raises(ValueError, match="no such model"):
+        GuardedActor(guard, Built, (True,))
 
 
 def test_starts_are_bounded(guard: LocalGuard) -> None:
