@@ -21,7 +21,7 @@ from jobs.corpus.storage_errors import storage_error
 from jobs.output.commit import EMBEDDED_COLUMNS
 from jobs.output.receipt import RECEIPT_KEY, Receipt, add_up
 from jobs.output.record import PART, OutputFolder
-from jobs.stages.columns import flat, read_bags
+from jobs.stages.columns import BAG_COLUMNS, flat, read_bags
 from strideformer.encoder_identity import EncoderIdentity
 from strideformer.errors import StrideformerError
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 ENCODER_KEY = b"strideformer.encoder"
 FOOTER_THREADS = 32  # footers are small and their reading is all latency
-BAG_COLUMNS = ("token_bag_ids", "token_bag_counts")
 WITHOUT_BAGS = (
     "the embeddings in {where} were made before stores kept which tokens a document has, and {model} reads them: "
     "embed again, or train with --aggregator bag_of_tokens=false"
@@ -154,7 +153,7 @@ class EmbeddingStore:
 
     @property
     def has_bags(self) -> bool:
-        """Whether the documents' tokens are there; those who made stores before did not keep them."""
+        """Whether the documents' tokens are there: stores made before there were bags of tokens have none."""
         return set(BAG_COLUMNS) <= set(self.schema.names)
 
     def require_bags(self, model: str) -> None:

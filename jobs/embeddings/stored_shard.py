@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 
 from jobs.corpus.listing import InputFile
 from jobs.corpus.pieces import PLAN_SCHEMA, Piece, from_rows, to_table
-from jobs.embeddings.store import BAG_COLUMNS, EmbeddingStore, read_part
+from jobs.embeddings.store import EmbeddingStore, read_part
 from jobs.guard.isolation import Child, ChildDiedError
 from jobs.measures import add_measures
 from jobs.output.commit import QUARANTINE_SCHEMA
 from jobs.output.receipt import RECEIPT_KEY, Receipt
 from jobs.output.record import OutputFolder
-from jobs.stages.columns import DETAIL, REASON, with_columns
+from jobs.stages.columns import BAG_COLUMNS, DETAIL, REASON, with_columns
 from strideformer.errors import StrideformerError
 
 # What the aggregate stage and the commit need of a stored document, beside the kept columns.

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from jobs.measures import add_measures, measures_of
 from jobs.model_source import ModelSource
-from jobs.stages.columns import REASON, bisect, flat, quarantine, read_bags, with_columns
+from jobs.stages.columns import BAG_COLUMNS, REASON, bisect, flat, quarantine, read_bags, with_columns
 from jobs.stages.encode import (
     OUT_OF_MEMORY,
     Encode,
@@ -89,7 +89,7 @@ class Aggregate:
         bags = None
         if self.reads_bags:
             bags = read_bags(documents, "_")
-            documents = documents.drop_columns(["_token_bag_ids", "_token_bag_counts"])
+            documents = documents.drop_columns([f"_{name}" for name in BAG_COLUMNS])
         labelled = self.label(documents.drop_columns(["_chunk_vectors"]), tensor, offsets, bags)
         self.ended = time.perf_counter()
         return add_measures(labelled, wait=waited)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 REASON, DETAIL = "quarantine_reason", "quarantine_detail"
 DETAIL_LENGTH = 300
+BAG_COLUMNS = ("token_bag_ids", "token_bag_counts")
 
 
 def ragged(offsets: np.ndarray, values: np.ndarray | pa.Array) -> pa.LargeListArray:
@@ -71,18 +72,15 @@ def read_views(documents: pa.Table) -> ChunkViews:
 
 def bag_columns(bags: TokenBags, prefix: str = "") -> dict[str, pa.Array]:
     """``token_bag_ids``: large_list<uint32> and ``token_bag_counts``: large_list<int32>, as `TokenBags` has them."""
-    return {
-        f"{prefix}token_bag_ids": ragged(bags.offsets, bags.ids),
-        f"{prefix}token_bag_counts": ragged(bags.offsets, bags.counts),
-    }
+    values = zip(BAG_COLUMNS, (bags.ids, bags.counts), strict=True)
+    return {f"{prefix}{name}": ragged(bags.offsets, each) for name, each in values}
 
 
 def read_bags(documents: pa.Table, prefix: str = "") -> TokenBags:
     """Token bags as `bag_columns` made them; those of a row that is null are empty."""
     from strideformer.token_bags import TokenBags
 
-    offsets, ids = flat(documents, f"{prefix}token_bag_ids")
-    counts = flat(documents, f"{prefix}token_bag_counts")[1]
+    (offsets, ids), (_, counts) = (flat(documents, f"{prefix}{name}") for name in BAG_COLUMNS)
     return TokenBags(ids.to_numpy(zero_copy_only=False), counts.to_numpy(zero_copy_only=False), offsets)
 
 
