@@ -21,6 +21,7 @@ from strideformer.training.pace import Pace
 # A part ends with the document that fills it up: about 1,000 chunks of 384 tokens, half a minute on two cores.
 BYTES_IN_A_PART = 1 << 20
 DOCUMENTS_IN_A_PART = 256
+TENSORS = {"chunk_vectors", "chunk_counts", "token_bag_ids", "token_bag_counts", "token_bag_sizes"}
 
 
 def embed(
@@ -41,8 +42,9 @@ def embed(
     done = encoded = 0
     for start, stop in _parts(labelled):
         file = None if kept is None else kept / f"{start:08d}.safetensors"
-        if file is not None and file.exists():
-            parts.append(load_file(file))
+        part = _kept(file)
+        if part is not None:
+            parts.append(part)
         else:
             pace = pace or Pace("embedded", len(labelled), f"{what} documents", before=done)
             parts.append(_encode(encoder, labelled, start, stop))
@@ -65,6 +67,14 @@ def embed(
         offsets=_offsets(torch.cat([part["token_bag_sizes"] for part in parts]).numpy()),
     )
     return EmbeddedDocuments(vectors, _offsets(counts), labels, bags)
+
+
+def _kept(file: Path | None) -> dict[str, torch.Tensor] | None:
+    """A part of a run before; None where there is none, or it is of a version that kept less of a document."""
+    if file is None or not file.exists():
+        return None
+    part = load_file(file)
+    return part if part.keys() >= TENSORS else None
 
 
 def _encode(encoder: ChunkEncoder, labelled: LabelledDocuments, start: int, stop: int) -> dict[str, torch.Tensor]:

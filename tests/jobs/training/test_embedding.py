@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from jobs.training import embedding as training_embedding
 from jobs.training.embedding import embed
@@ -32,6 +33,20 @@ def test_what_was_embedded_before_a_kill_is_not_embedded_again(
     assert torch.equal(again.chunk_vectors, whole.chunk_vectors)
     np.testing.assert_array_equal(again.chunk_offsets, whole.chunk_offsets)
     assert "embedded 4 training documents" in capsys.readouterr().err
+
+
+def test_a_part_of_a_version_that_kept_no_tokens_is_embedded_again(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    documents = LabelledDocuments(pa.table({"_text": pa.array(texts(3), pa.large_string())}), {})
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4, 8)
+    whole = embed(encoder, documents, torch.arange(3), tmp_path, "training")
+    part = load_file(tmp_path / "00000000.safetensors")
+    old = {name: part[name] for name in ("chunk_vectors", "chunk_counts")}
+    save_file(old, tmp_path / "00000000.safetensors")
+    again = embed(encoder, documents, torch.arange(3), tmp_path, "training")
+    assert again.bags is not None
+    assert whole.bags is not None
+    np.testing.assert_array_equal(again.bags.ids, whole.bags.ids)
+    assert load_file(tmp_path / "00000000.safetensors").keys() == part.keys()
 
 
 def test_a_part_is_of_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
