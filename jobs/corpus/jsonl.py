@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -113,24 +113,23 @@ def read_rows(data: bytes, num_rows: int, columns: InputColumns, kept: pa.Schema
 def _parse(data: bytes, columns: InputColumns, kept: pa.Schema) -> pa.Table:
     fields = {name: pa.string() for name in columns.names}
     fields |= {f.name: f.type for f in kept if f.name not in (columns.text, columns.pair, columns.id)}
-    if columns.id is not None and columns.id not in (columns.text, columns.pair):
-        del fields[columns.id]  # a string or a number: left to the parser, per shard
-    explicit = pa.schema([(name, kind) for name, kind in fields.items()])
-    table = pa.json.read_json(
+    if columns.id is None or columns.id in (columns.text, columns.pair):
+        return _parse_as(data, fields)
+    # Strings or whole numbers, said and not inferred: pyarrow would take dates for times, and long numbers for floats.
+    try:
+        return _parse_as(data, fields)
+    except pa.ArrowInvalid:
+        return _parse_as(data, fields | {columns.id: pa.int64()})
+
+
+def _parse_as(data: bytes, fields: Mapping[str, pa.DataType]) -> pa.Table:
+    return pa.json.read_json(
         pa.BufferReader(data),
         read_options=pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
         parse_options=pa.json.ParseOptions(
-            explicit_schema=explicit, unexpected_field_behavior=_unexpected(columns, explicit)
+            explicit_schema=pa.schema(list(fields.items())), unexpected_field_behavior="ignore"
         ),
     )
-    if columns.id is not None and columns.id not in table.column_names:
-        table = table.append_column(columns.id, pa.nulls(table.num_rows))
-    return table.select(columns.names)
-
-
-def _unexpected(columns: InputColumns, explicit: pa.Schema) -> str:
-    """Parse other columns only where one of them, the id of unknown type, is needed."""
-    return "ignore" if columns.id is None or columns.id in explicit.names else "infer"
 
 
 def _read_line_by_line(data: bytes, columns: InputColumns, kept: pa.Schema) -> RawRows:

@@ -70,6 +70,15 @@ def test_json_ids_may_be_numbers_or_strings_or_missing(tmp_path):
     assert table["doc_id"].to_pylist() == ["1", f"{tmp_path}/a.jsonl#1", "k", "l", "1", "l"]
 
 
+@pytest.mark.parametrize(
+    "ids", [["18446744073709551615", "18446744073709551614"], ['"2020-01-01"', '"2020-01-01T10:00:00Z"']]
+)
+def test_json_ids_stay_as_they_are_written(tmp_path, ids):
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"text": "a", "key": {each}}}\n' for each in ids))
+    table, _ = read_all(tmp_path, InputColumns(id="key"))
+    assert table["doc_id"].to_pylist() == [each.strip('"') for each in ids]
+
+
 def test_nested_json_columns_and_times_are_kept_as_they_are(tmp_path):
     rows = [{"text": "a", "tags": ["x"], "at": "2024-01-01 10:00:00", "deep": {"n": 1}}] * 2
     write_bytes(tmp_path / "a.jsonl", jsonl(rows) + b'{"text": "torn\n')
