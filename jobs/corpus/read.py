@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from jobs.corpus.storage_errors import storage_error
 
 __all__ = ["InputColumns", "read_shard", "unread"]
 
+NOT_RENAMED: Mapping[str, str] = MappingProxyType({})
 _THREADS = 8  # files of one shard opened at once, which hides the latency of an object store
 
 
@@ -28,16 +30,18 @@ def read_shard(
     kept_schema: pa.Schema,
     options: Mapping[str, str],
     on_bad_file: OnBadFile = "quarantine",
+    renamed: Mapping[str, str] = NOT_RENAMED,
 ) -> pa.Table:
     """Read the pieces of one shard.
 
     Args:
         pieces: The plan's rows of one shard, as a table or as dicts, in order.
         columns: The input's columns.
-        kept_schema: Names and types of the kept columns in the output.
+        kept_schema: Names and types of the kept columns in the input.
         options: Storage options.
         on_bad_file: Whether the rows of a file that was changed, deleted or damaged since it was planned are
             quarantined, or the read fails.
+        renamed: New names of kept columns, so that one may be called ``source`` in the input.
 
     Returns:
         One row a planned document, in the plan's order: ``doc_id`` string, ``source`` string, ``row`` int64
@@ -74,15 +78,22 @@ def read_shard(
         raw = [read(piece) for piece in planned]
     tables = []
     for first, last in _alike(raw):
-        tables.append(_finish(planned[first:last], _join(raw[first:last]), columns, kept_schema))
+        tables.append(_finish(planned[first:last], _join(raw[first:last]), columns, kept_schema, renamed))
     return pa.concat_tables(tables).combine_chunks()
 
 
-def unread(pieces: pa.Table, columns: InputColumns, kept_schema: pa.Schema, reason: str, detail: str) -> pa.Table:
+def unread(
+    pieces: pa.Table,
+    columns: InputColumns,
+    kept_schema: pa.Schema,
+    reason: str,
+    detail: str,
+    renamed: Mapping[str, str] = NOT_RENAMED,
+) -> pa.Table:
     """What `read_shard` would give if every row were quarantined for this reason; no file is opened."""
     planned = from_rows(pieces.to_pylist())
     raw = _join([_refused(piece, columns, Refusal(reason, detail)) for piece in planned])
-    return _finish(planned, raw, columns, kept_schema)
+    return _finish(planned, raw, columns, kept_schema, renamed)
 
 
 def _read_planned(piece: Piece, columns: InputColumns, kept: pa.Schema, options: Mapping[str, str]) -> RawRows:
@@ -121,7 +132,13 @@ def _join(raw: Sequence[RawRows]) -> RawRows:
     return RawRows(pa.concat_tables([rows.table for rows in raw]), bad)
 
 
-def _finish(pieces: Sequence[Piece], raw: RawRows, columns: InputColumns, kept_schema: pa.Schema) -> pa.Table:
+def _finish(
+    pieces: Sequence[Piece],
+    raw: RawRows,
+    columns: InputColumns,
+    kept_schema: pa.Schema,
+    renamed: Mapping[str, str],
+) -> pa.Table:
     table, bad = raw.table, raw.bad
     counts = [piece.num_rows for piece in pieces]
     sources = pa.array([piece.source for piece in pieces], pa.string())
@@ -134,7 +151,7 @@ def _finish(pieces: Sequence[Piece], raw: RawRows, columns: InputColumns, kept_s
         ids = to_ids(table.column(columns.id), ids, columns.id, bad)
     text = None if columns.text is None else to_text(table.column(columns.text), columns.text, bad)
     pair = None if columns.pair is None else to_text(table.column(columns.pair), columns.pair, bad)
-    kept = {field.name: to_kept(table.column(field.name), field, bad) for field in kept_schema}
+    kept = {renamed.get(field.name, field.name): to_kept(table.column(field.name), field, bad) for field in kept_schema}
 
     reasons, details = (
         np.full(table.num_rows, None, dtype=object),

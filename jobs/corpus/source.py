@@ -52,15 +52,16 @@ class Read:
 
     def __call__(self, pieces: pa.Table) -> pa.Table:
         started = time.perf_counter()
-        documents = read_shard(pieces, self.columns, self.kept_schema, self.options, self.on_bad_file)
-        return add_measures(self._finished(pieces, documents), read=time.perf_counter() - started)
+        documents = read_shard(
+            pieces, self.columns, self.kept_schema, self.options, self.on_bad_file, renamed=self.kept
+        )
+        return add_measures(self._counted(pieces, documents), read=time.perf_counter() - started)
 
     def quarantined(self, pieces: pa.Table, reason: str, detail: str) -> pa.Table:
         """The same rows, unread, each quarantined for this reason."""
-        documents = self._finished(pieces, unread(pieces, self.columns, self.kept_schema, reason, detail))
-        return add_measures(documents, read=0.0)
+        documents = unread(pieces, self.columns, self.kept_schema, reason, detail, renamed=self.kept)
+        return add_measures(self._counted(pieces, documents), read=0.0)
 
-    def _finished(self, pieces: pa.Table, documents: pa.Table) -> pa.Table:
-        documents = documents.rename_columns([self.kept.get(name, name) for name in documents.column_names])
+    def _counted(self, pieces: pa.Table, documents: pa.Table) -> pa.Table:
         planned = sum(pieces.column("num_rows").to_pylist())
         return documents.append_column("_shard_rows", pa.array(np.full(documents.num_rows, planned)))

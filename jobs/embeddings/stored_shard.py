@@ -73,7 +73,8 @@ class ReadStored:
         started = time.perf_counter()
         [piece] = from_rows(pieces.select(PLAN_SCHEMA.names).to_pylist())
         file = InputFile(piece.source, piece.size, piece.modified, piece.format, piece.compression)
-        documents = read_part(file, self.options, [*NEEDED, *self._bag_columns, *self.kept])
+        needed = [*NEEDED, *self._bag_columns]
+        documents = read_part(file, self.options, list(dict.fromkeys([*needed, *self.kept])))
         receipt = Receipt.from_json(documents.schema.metadata[RECEIPT_KEY])
         documents = documents.replace_schema_metadata(None)
         if receipt.quarantined:
@@ -82,8 +83,11 @@ class ReadStored:
             for name in (REASON, DETAIL):
                 documents = documents.append_column(name, pa.nulls(documents.num_rows, pa.string()))
         documents = documents.slice(0, piece.num_rows)
-        names = {**self.kept, **{name: f"_{name}" for name in ("chunk_vectors", *self._bag_columns)}}
-        documents = documents.rename_columns([names.get(name, name) for name in documents.column_names])
+        kept = {new: documents.column(name) for name, new in self.kept.items()}  # one may be a column that is needed
+        documents = documents.select([*needed, REASON, DETAIL])
+        internal = {name: f"_{name}" for name in ("chunk_vectors", *self._bag_columns)}
+        documents = documents.rename_columns([internal.get(name, name) for name in documents.column_names])
+        documents = with_columns(documents, kept)
         rows = documents.num_rows
         added = {
             "_first_alike": np.arange(rows),

@@ -75,6 +75,13 @@ def test_a_stored_shard_has_its_tokens_where_the_model_reads_them(tmp_path: Path
     assert bags.sizes.tolist() == [2, 0, 1]
 
 
+def test_a_column_that_the_output_has_too_is_kept_under_another_name(tmp_path: Path, pieces: pa.Table) -> None:
+    table = ReadStored(str(tmp_path), {"source": "input_source", "num_tokens": "read"}, {})(pieces)
+    plain = ReadStored(str(tmp_path), {}, {})(pieces)
+    assert table.column("input_source").equals(plain.column("source"))
+    assert table.drop_columns(["input_source", "read", "_measures"]).equals(plain.drop_columns(["_measures"]))
+
+
 def test_a_part_that_kills_its_reader_is_named(tmp_path: Path, pieces: pa.Table) -> None:
     arguments = (str(tmp_path), {}, {})
     with pytest.raises(StrideformerError, match=r"part-00000000\.parquet ends the process .*exit status 5.*--resume"):
