@@ -105,19 +105,24 @@ class ShardedJob(Generic[S, C]):
                 ours = connect(settings.ray_address)
                 aggregators = getattr(settings, "aggregators", 0)
                 resources = share_out(alive_nodes(), settings.encoders, settings.device, aggregators)
-                plan = self.start_or_resume(folder, settings, checked, resources)
-                return self.run_shards(folder, plan, settings, checked, resources, started)
+                plan, job = self.start_or_resume(folder, settings, checked, resources)
+                return self.run_shards(folder, plan, job, settings, checked, resources, started)
             except OSError as error:
                 raise JobFailedError(f"{storage_error(error, settings.output)}; {RESUME}") from error
             finally:
                 if ours:
                     disconnect()
 
-    def start_or_resume(self, folder: OutputFolder, settings: S, checked: C, resources: Resources) -> pa.Table:
-        """The plan: read back when a job is resumed, else made and written, so that shards never change."""
+    def start_or_resume(
+        self, folder: OutputFolder, settings: S, checked: C, resources: Resources
+    ) -> tuple[pa.Table, str]:
+        """The plan and the job's short name: read back when a job is resumed, so that neither ever changes, else made
+        and written.
+        """
         if settings.resume and "job.json" in folder.names("_strideformer"):
-            check_same_job(folder, folder.read_json("_strideformer/job.json")["fingerprint"], checked.fingerprint)
-            return folder.read_plan()
+            before = folder.read_json("_strideformer/job.json")["fingerprint"]
+            check_same_job(folder, before, checked.fingerprint)
+            return folder.read_plan(), job_id(before)
         plan = self.plan(settings, checked, resources)
         if not plan.num_rows:
             raise StrideformerError(
@@ -126,19 +131,19 @@ class ShardedJob(Generic[S, C]):
         folder.write_plan(plan)
         record = {"fingerprint": checked.fingerprint, "settings": settings.model_dump()} | self.said_of(checked)
         folder.write("_strideformer/job.json", json.dumps(record, indent=2, ensure_ascii=False).encode())
-        return plan
+        return plan, job_id(checked.fingerprint)
 
     def run_shards(
         self,
         folder: OutputFolder,
         plan: pa.Table,
+        job: str,
         settings: S,
         checked: C,
         resources: Resources,
         started: float,
     ) -> dict[str, Any]:
         """Run the shards that are missing, check that every planned document is accounted for, write _SUCCESS."""
-        job = job_id(checked.fingerprint)
         shards = set(plan.column("shard").unique().to_pylist())
         planned = sum(plan.column("num_rows").to_pylist())
         limit = QuarantineLimit.of(settings.max_quarantined, planned)

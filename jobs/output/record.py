@@ -23,8 +23,8 @@ from strideformer.errors import StrideformerError
 
 PART = re.compile(r"part-(\d{8,})\.parquet")
 OWN_NAMES = ("_strideformer", "_quarantine", "_SUCCESS", "report.html")
-# Footers are small and their reading is all latency.
-FOOTER_THREADS = 32
+# Reading footers and deleting are all latency.
+THREADS = 32
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,20 @@ class OutputFolder:
         return pq.read_table(pa.BufferReader(read_bytes(filesystem, path)))
 
     def clear(self) -> None:
-        """Delete what an earlier job wrote here, _SUCCESS first, and nothing else; our own lease stays."""
+        """Delete what an earlier job wrote here, and nothing else; our own lease stays.
+
+        _SUCCESS goes first, and what tells which job it was last: if this is cut off, the parts that are left are not
+        taken for those of another.
+        """
         names = self.names()
-        own = [name for name in names if name in OWN_NAMES or PART.fullmatch(name)]
-        for name in sorted(own, key=lambda name: name != "_SUCCESS"):
-            records = self.names(name) if name == "_strideformer" else set()
-            if "lease.json" in records:
-                for record in records - {"lease.json"}:
-                    delete(*self.at(name, record))
-            else:
-                delete(*self.at(name))
+        if "_SUCCESS" in names:
+            self.remove("_SUCCESS")
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(self.remove, sorted(filter(PART.fullmatch, names))))
+        for name in sorted(names.intersection(OWN_NAMES) - {"_SUCCESS", "_strideformer"}):
+            self.remove(name)
+        for record in sorted(self.names("_strideformer") - {"lease.json"}):
+            self.remove(f"_strideformer/{record}")
 
     def receipts(self, job: str, shards: set[int]) -> Iterator[Receipt]:
         """Receipts of the shards that are committed, from their parts' footers.
@@ -101,7 +105,7 @@ class OutputFolder:
                 return None
             return receipt if receipt.job == job and receipt.shard == shard else None
 
-        with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             found_receipts = pool.map(read, sorted(shards.intersection(parts)))
             yield from (receipt for receipt in found_receipts if receipt is not None)
 
@@ -138,7 +142,13 @@ def check_usable(folder: OutputFolder, resume: bool, overwrite: bool) -> None:
         records = folder.names("_strideformer") if names == {"_strideformer"} else set()
     except Exception as error:  # fsspec's backends raise types of their own
         raise storage_error(error, folder.url) from error
-    if not names or overwrite or (resume and "_strideformer" in names):
+    if not names or overwrite:
+        return
+    if resume and "_strideformer" in names:
+        if any(map(PART.fullmatch, names)) and "job.json" not in folder.names("_strideformer"):
+            raise StrideformerError(
+                f"{folder.url} holds labelled documents but not which job they are of: start again with --overwrite"
+            )
         return
     if names == {"_strideformer"} and not records & {"plan.parquet", "job.json"}:
         return  # all that a call leaves which preflight refused, or that waited for the lease
@@ -151,15 +161,17 @@ def check_usable(folder: OutputFolder, resume: bool, overwrite: bool) -> None:
     raise StrideformerError(f"output {folder.url} is not empty (it holds {sorted(names)[0]!r}): {advice}")
 
 
-def check_same_job(folder: OutputFolder, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same_job(folder: OutputFolder, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to resume a job whose model, chunking, columns or input changed, and say what differs.
+
+    What one of them does not say, such as a setting that is younger than the job, is None.
 
     Raises:
         StrideformerError: the first thing that differs, then and now.
     """
-    for name, value in now.items():
-        if before.get(name) != value:
-            then, today = _short(before.get(name)), _short(value)
+    for name in before | now:
+        if before.get(name) != now.get(name):
+            then, today = _short(before.get(name)), _short(now.get(name))
             raise StrideformerError(
                 f"cannot resume {folder.url}: {name.replace('_', ' ')} was {then} and is now {today}; "
                 f"put it back, or start again with --overwrite or another output"

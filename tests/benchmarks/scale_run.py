@@ -119,12 +119,12 @@ def watch_progress(found: dict[str, Any]) -> None:
 
     plan, receipts = jobs.sharded_job.ShardedJob.start_or_resume, jobs.sharded_job.receipts_of
 
-    def timed_plan(*arguments: Any) -> pa.Table:
+    def timed_plan(*arguments: Any) -> tuple[pa.Table, str]:
         started = time.perf_counter()
-        table = plan(*arguments)
+        table, job = plan(*arguments)
         found["plan_seconds"] = time.perf_counter() - started
         found["shards"] = len(table.column("shard").unique())
-        return table
+        return table, job
 
     def timed_receipts(dataset: Any) -> Iterator[Any]:
         busy = of_all = 0.0

@@ -9,13 +9,16 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import classify
+from jobs import classify, preflight
+from jobs.preflight import Checked
+from jobs.settings import ClassifySettings
 from strideformer.errors import StrideformerError
 from tests.chaos.processes import with_descendants
 from tests.integration.test_classify import labelled, settings
@@ -111,6 +114,24 @@ def test_resuming_a_finished_job_does_nothing(tmp_path: Path, tiny_checkpoint: P
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.parquet")}
     assert classify.run(call.model_copy(update={"resume": True})) == totals
     assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_job_of_a_version_without_a_setting_is_resumed_and_not_run_again(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path / "a.parquet", 8)
+    call = settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint)
+    check = preflight.check
+
+    def older(settings: ClassifySettings) -> Checked:
+        checked = check(settings)
+        return replace(checked, fingerprint={k: v for k, v in checked.fingerprint.items() if k != "early_exit"})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(preflight, "check", older)
+        totals = classify.run(call)
+    assert classify.run(call.model_copy(update={"resume": True})) == totals
 
 
 @pytest.mark.usefixtures("ray_cluster")

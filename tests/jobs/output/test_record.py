@@ -42,6 +42,38 @@ def test_clear_deletes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["mine.parquet"]
 
 
+def test_clear_that_is_cut_off_leaves_parts_only_with_what_tells_their_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shard in (1, 2, 3):
+        commit(tmp_path)(block([None, "x"], shard=shard))
+    folder(tmp_path).write_plan(pa.table({"shard": [1]}))
+    for name in ("_SUCCESS", "_strideformer/job.json"):
+        folder(tmp_path).write(name, b"{}")
+    remove = OutputFolder.remove
+
+    def cut_off(output: OutputFolder, name: str) -> None:
+        if name == "part-00000002.parquet":
+            raise KeyboardInterrupt
+        remove(output, name)
+
+    monkeypatch.setattr(OutputFolder, "remove", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        folder(tmp_path).clear()
+    left = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    assert left >= {"part-00000002.parquet", "_strideformer/job.json", "_strideformer/plan.parquet"}
+    assert "_SUCCESS" not in left
+
+
+def test_parts_of_a_job_that_is_not_known_are_not_resumed(tmp_path: Path) -> None:
+    commit(tmp_path)(block([None, "x"], shard=1))
+    folder(tmp_path).write_plan(pa.table({"shard": [1]}))
+    with pytest.raises(StrideformerError, match=r"not which job they are of: start again with --overwrite"):
+        check_usable(folder(tmp_path), resume=True, overwrite=False)
+    folder(tmp_path).write("_strideformer/job.json", b"{}")
+    check_usable(folder(tmp_path), resume=True, overwrite=False)
+
+
 def test_finish_sweeps_what_no_receipt_counts(tmp_path: Path) -> None:
     commit(tmp_path)(block([None, "x"], shard=1))
     commit(tmp_path)(block(["x", "x"], shard=2))
@@ -53,8 +85,11 @@ def test_finish_sweeps_what_no_receipt_counts(tmp_path: Path) -> None:
 
 def test_what_differs_is_named(tmp_path: Path) -> None:
     check_same_job(folder(tmp_path), {"stride": 3, "model": "a"}, {"stride": 3, "model": "a"})
+    check_same_job(folder(tmp_path), {"stride": 3}, {"stride": 3, "early_exit": None})  # younger than the job
     with pytest.raises(StrideformerError, match=r'text column was "a" and is now "b"'):
         check_same_job(folder(tmp_path), {"text_column": "a"}, {"text_column": "b"})
+    with pytest.raises(StrideformerError, match=r"chunk layers was \[0, -1\] and is now null"):
+        check_same_job(folder(tmp_path), {"chunk_layers": [0, -1]}, {})
 
 
 def test_a_record_that_is_no_json_is_told(tmp_path: Path) -> None:
