@@ -11,8 +11,9 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from jobs.corpus.columns import InputColumns
-from jobs.corpus.listing import InputFile, list_inputs
+from jobs.corpus.listing import HIDDEN, InputFile, list_inputs
 from jobs.corpus.plan import check_columns
+from jobs.corpus.storage import resolve, url_of
 from jobs.corpus.storage_errors import require_writable
 from jobs.model_facts import model_facts
 from jobs.model_source import ModelSource
@@ -76,7 +77,7 @@ def check_corpus(settings: ShardedSettings, own_columns: Sequence[str]) -> Check
     )
     forced = None if settings.format == "auto" else settings.format
     files = list_inputs(settings.inputs, settings.storage_option, forced)
-    check_apart(settings.output, [file.source for file in files])
+    check_apart(settings.output, settings.inputs, [file.source for file in files], settings.storage_option)
     kept_schema = check_columns(files, columns, settings.storage_option, settings.on_bad_file)
     require_writable(settings.output, settings.storage_option, TEMPORARY_FOLDER)
     return CheckedCorpus(files, columns, kept, kept_schema)
@@ -139,16 +140,36 @@ def kept_names(keep_columns: Sequence[str], own_columns: Sequence[str] = OWN_COL
     return kept
 
 
-def check_apart(output: str, sources: Sequence[str]) -> None:
-    """Refuse an output folder that the input was found in: the next run would read this one's result.
+def check_apart(output: str, inputs: Sequence[str], sources: Sequence[str], options: Mapping[str, str]) -> None:
+    """Refuse an output folder that holds the input, or lies where the input is looked for: the next run, or this one
+    when it is resumed, would read this one's result. What begins with ``_`` or ``.`` is not looked for.
+
+    Args:
+        output: the folder.
+        inputs: as they were named.
+        sources: the files that were found.
+        options: storage options.
 
     Raises:
-        StrideformerError: a source lies under the output.
+        StrideformerError: the one or the other.
     """
-    root = output.rstrip("/") + "/"
+    root = folder_url(output, options)
     for source in sources:
         if source.startswith(root):
             raise StrideformerError(f"output {output} holds the input {source}: choose a folder apart from it")
+    for name in inputs:
+        folder = folder_url(name, options)
+        below = root.removeprefix(folder).split("/")
+        if root.startswith(folder) and not any(part.startswith(HIDDEN) for part in below):
+            raise StrideformerError(
+                f"output {output} lies in the input {name}, so that another run would read it: choose a folder apart "
+                f"from it"
+            )
+
+
+def folder_url(url: str, options: Mapping[str, str]) -> str:
+    """A folder as the sources below it begin."""
+    return url_of(*resolve(url, options), url).rstrip("/") + "/"
 
 
 def fingerprint(

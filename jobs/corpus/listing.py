@@ -36,7 +36,7 @@ _EXTENSIONS = {
 }
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2"}
 _MAGIC = re.compile(r"[*?\[]")
-_HIDDEN = ("_", ".")
+HIDDEN = ("_", ".")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _expand(filesystem: pyarrow.fs.FileSystem, entry: _Entry, root: str) -> Iter
 
 
 def _files_below(
-    filesystem: pyarrow.fs.FileSystem, folder: str, root: str, hidden: tuple[str, ...] = _HIDDEN
+    filesystem: pyarrow.fs.FileSystem, folder: str, root: str, hidden: tuple[str, ...] = HIDDEN
 ) -> Iterator[_Entry]:
     if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
         if not Path(folder).is_dir():
@@ -201,7 +201,7 @@ def _match(filesystem: pyarrow.fs.FileSystem, folder: str, patterns: list[str], 
 def _match_deep(filesystem: pyarrow.fs.FileSystem, folder: str, rest: list[str], root: str) -> Iterator[_Entry]:
     """``**``: any number of folders, also none, then ``rest``; with no rest, every file below."""
     # a pattern that begins with _ or . may match such names, and _matches_names passes over the others
-    hidden = () if any(pattern.startswith(_HIDDEN) for pattern in rest) else _HIDDEN
+    hidden = () if any(pattern.startswith(HIDDEN) for pattern in rest) else HIDDEN
     for entry in _files_below(filesystem, folder, root, hidden):
         names = entry.path[len(folder) :].strip("/").split("/")
         if _matches_names(names, ["**", *(rest or ["*"])]):
@@ -213,14 +213,14 @@ def _matches_names(names: list[str], patterns: list[str]) -> bool:
         return not names
     if patterns[0] == "**":
         visible = 0
-        while visible < len(names) and not names[visible].startswith(_HIDDEN):
+        while visible < len(names) and not names[visible].startswith(HIDDEN):
             visible += 1
         return any(_matches_names(names[skip:], patterns[1:]) for skip in range(visible + 1))
     return bool(names) and _matches(names[0], patterns[0]) and _matches_names(names[1:], patterns[1:])
 
 
 def _matches(name: str, pattern: str) -> bool:
-    if name.startswith(_HIDDEN) and not pattern.startswith(name[0]):
+    if name.startswith(HIDDEN) and not pattern.startswith(name[0]):
         return False
     return fnmatch.fnmatchcase(name, pattern)
 

@@ -56,7 +56,8 @@ def check(settings: ClassifySettings) -> CheckedStore:
     assert settings.embeddings is not None
     kept = kept_names(settings.keep_columns)
     store = EmbeddingStore.open(settings.embeddings, settings.storage_option)
-    check_apart(settings.output, [part.file.source for part in store.parts])
+    sources = [part.file.source for part in store.parts]
+    check_apart(settings.output, [settings.embeddings], sources, settings.storage_option)
     for name in kept:
         if name not in store.kept.names:
             known = ", ".join(map(repr, store.kept.names)) or "none"

@@ -29,7 +29,9 @@ def test_documents_that_kill_the_tokenizer(
     pq.write_table(pa.table({"id": ids, "text": contents}), tmp_path / "a.parquet")
     monkeypatch.setattr("jobs.flow.Chunk", FragileChunk)
     totals = classify.run(
-        settings(tmp_path, tmp_path / "out", tiny_checkpoint, id_column="id", shard_rows=20, document_timeout=4)
+        settings(
+            tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, id_column="id", shard_rows=20, document_timeout=4
+        )
     )
     assert quarantined(tmp_path / "out") == {"d7": "crashed", "d31": "crashed", "d44": "timed_out"}
     assert (totals["labelled"], totals["quarantined"]) == (57, 3)

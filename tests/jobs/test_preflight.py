@@ -75,6 +75,18 @@ def test_an_output_that_holds_the_input(corpus: Path, tiny_checkpoint: Path) -> 
         check(corpus, tiny_checkpoint, output=str(corpus))
 
 
+@pytest.mark.parametrize("output", ["out", "deep/out", "."])
+def test_an_output_that_lies_in_the_input(
+    corpus: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.chdir(corpus)
+    for name in (output, str(corpus / output)):
+        with pytest.raises(StrideformerError, match=r"choose a folder apart from it"):
+            check(corpus, tiny_checkpoint, inputs=[str(corpus)], output=name)
+    assert check(corpus, tiny_checkpoint, inputs=[str(corpus)], output="_labels/out").files
+    assert check(corpus, tiny_checkpoint, inputs=[str(corpus / "*.parquet")], output="out").files
+
+
 def test_an_empty_input(tmp_path: Path, tiny_checkpoint: Path) -> None:
     (tmp_path / "a.parquet").mkdir()
     with pytest.raises(StrideformerError, match=r"a.parquet"):
