@@ -163,6 +163,7 @@ def whole_shard(documents: pa.Table) -> int:
 def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, measures: Mapping[str, Any]) -> Receipt:
     """Count what a shard's two files hold, and note what the stages measured."""
     encoded = "chunks_encoded" if "chunks_encoded" in labelled.column_names else "num_chunks"
+    ours = "chunk_vectors" not in labelled.column_names  # in a store, a column of that name is the input's
     return Receipt(
         shard=shard,
         job=job,
@@ -173,7 +174,7 @@ def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, 
         chunks=pc.sum(labelled.column("num_chunks")).as_py() or 0,
         chunks_encoded=pc.sum(labelled.column(encoded)).as_py() or 0,
         truncated=pc.sum(labelled.column("truncated")).as_py() or 0,
-        label_counts=_counts(labelled.column("label")) if "label" in labelled.column_names else {},
+        label_counts=_counts(labelled.column("label")) if ours else {},
         reasons=_counts(quarantined.column("quarantine_reason")),
         duplicates=int(measures.get(DUPLICATES, 0)),
         segments=int(measures.get(SEGMENTS, 0)),
