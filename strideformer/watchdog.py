@@ -25,7 +25,7 @@ def watchdog(limit: float | None) -> Iterator[None]:
     global _limit
     _limit = limit
     if limit is not None:
-        _arm()
+        _arm(limit)
     try:
         yield
     finally:
@@ -35,14 +35,14 @@ def watchdog(limit: float | None) -> Iterator[None]:
 
 
 def progressed() -> None:
-    """Tell the watchdog, if there is one, that a micro-batch or a group of texts is done."""
-    if _limit is not None and time.monotonic() - _armed > _REARM_SECONDS:
-        _arm()
+    """Tell the watchdog, if there is one, that a micro-batch or a group of texts is done; from any thread."""
+    limit = _limit
+    if limit is not None and time.monotonic() - _armed > _REARM_SECONDS:
+        _arm(limit)
 
 
-def _arm() -> None:
+def _arm(limit: float) -> None:
     global _armed
-    assert _limit is not None
     _armed = time.monotonic()
     # 2, not sys.stderr: what a worker or a test puts in its place may have no file descriptor to write to.
-    faulthandler.dump_traceback_later(_limit, exit=True, file=2)
+    faulthandler.dump_traceback_later(limit, exit=True, file=2)

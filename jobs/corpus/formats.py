@@ -19,6 +19,7 @@ from jobs.corpus.opening import decompressed, opened
 from jobs.corpus.pieces import Piece
 from jobs.corpus.records import BLOCK_BYTES, BYTE_ORDER_MARK, CutPoints, find_cuts, record_bounds
 from jobs.corpus.refusal import FILE_CHANGED, LARGEST_RECORD, RECORD_TOO_LARGE, WRONG_SCHEMA, FileRefusedError
+from strideformer.watchdog import progressed
 
 TEXT_COLUMN = "text"  # the only column of a plain text file
 _SAMPLE_BYTES = 1 << 20
@@ -174,6 +175,7 @@ def _skip(stream: Any, length: int) -> None:
         if not skipped:
             return
         length -= skipped
+        progressed()
 
 
 def require_columns(schema: pa.Schema, needed: Sequence[str], source: str) -> None:

@@ -17,6 +17,7 @@ from jobs.corpus.pieces import WHOLE_FILE, Piece, from_rows
 from jobs.corpus.refusal import FILE_CHANGED, FileRefusedError, OnBadFile, Refusal
 from jobs.corpus.retries import with_retries
 from jobs.corpus.storage_errors import storage_error
+from strideformer.watchdog import progressed
 
 __all__ = ["InputColumns", "read_shard", "unread"]
 
@@ -63,13 +64,15 @@ def read_shard(
         if piece.reason is not None:
             return _refused(piece, columns, Refusal(piece.reason, piece.detail or ""))
         try:
-            return with_retries(lambda: _read_planned(piece, columns, kept_schema, options), piece.source)
+            rows = with_retries(lambda: _read_planned(piece, columns, kept_schema, options), piece.source)
         except FileRefusedError as error:
             if on_bad_file == "fail":
                 raise
             return _refused(piece, columns, error.refusal)
         except Exception as error:  # botocore's errors are no OSErrors
             raise storage_error(error, piece.source) from error
+        progressed()
+        return rows
 
     if len(planned) > 1:
         with ThreadPoolExecutor(min(_THREADS, len(planned))) as pool:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from jobs.corpus.redaction import without_secrets
 from strideformer.errors import StrideformerError
+from strideformer.watchdog import progressed
 
 # Long enough for a storage server to restart or a throttled bucket to be split, counted from the first failure.
 PATIENCE_SECONDS = 120.0
@@ -125,5 +126,6 @@ def with_retries(action: Callable[[], T], place: str, patience: float = PATIENCE
                     raise
                 raise ConnectionError(words) from error  # botocore's and aiohttp's errors are no OSErrors
             _log.warning("%s: %s; attempt %d failed, the next is in %.1f s", place, words, attempt, pause)
+        progressed()  # it is the storage that takes the time, and no document
         time.sleep(pause)
         attempt += 1

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from jobs.corpus.halves import halves
 from jobs.corpus.pieces import Piece, from_rows, to_table
+from jobs.corpus.retries import LONGEST_PAUSE_SECONDS, PATIENCE_SECONDS
 from jobs.corpus.source import Read
 from jobs.guard.isolation import Child, ChildDiedError
 from jobs.stages.columns import with_columns
@@ -18,6 +19,8 @@ from strideformer.errors import StrideformerError
 # Of one shard: enough for a few bad rows among the 4,096 of a shard (12 halvings each). In a row group
 # that kills wherever it is entered, each of its rows would cost one.
 MOST_DEATHS = 64
+# What a read in a child may take longer, since a storage that is away for so long is an error and no document's fault.
+STORAGE_SECONDS = PATIENCE_SECONDS + 3 * LONGEST_PAUSE_SECONDS
 
 
 def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], timeout: float | None) -> pa.Table:
@@ -25,9 +28,13 @@ def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], time
 
     A parser that dies does not say over which row: its piece is read in halves, which are halved again, until one row
     is left, or so many processes have died that the rest is not worth it. What is left is quarantined as ``crashed``.
-    A piece that takes longer than ``timeout`` seconds is quarantined whole, as ``timed_out``: halving it would take
-    as long again, a dozen times.
+    A piece that takes longer than ``timeout`` seconds, and than the storage's retries, is quarantined whole, as
+    ``timed_out``: halving it would take as long again, a dozen times.
+
+    Raises:
+        StrideformerError: the storage failed for longer than it is waited for.
     """
+    limit = None if timeout is None else timeout + STORAGE_SECONDS
     waiting = from_rows(pieces.to_pylist())[::-1]
     results = []
     deaths = 0
@@ -37,7 +44,7 @@ def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], time
             piece = waiting.pop()
             try:
                 child = child or Child(type(read), arguments)
-                results.append(child.run(to_table([piece]), timeout))
+                results.append(child.run(to_table([piece]), limit))
             except ChildDiedError as error:
                 if child is not None:
                     child.close()

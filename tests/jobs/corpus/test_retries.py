@@ -80,3 +80,16 @@ def test_an_outage_that_lasts_ends_as_an_os_error(clock: list[float], error: Exc
         with_retries(action, "a")
     assert PATIENCE_SECONDS - 10 <= sum(clock) <= PATIENCE_SECONDS
     assert len(clock) < 30
+
+
+def test_waiting_for_the_storage_is_no_hanging(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(retries, "progressed", lambda: told.append(sum(clock)))
+    failures = [ConnectionResetError("reset"), OSError("SlowDown")]
+
+    def action() -> None:
+        if failures:
+            raise failures.pop(0)
+
+    with_retries(action, "s3://bucket/a")
+    assert told == [0, clock[0]]

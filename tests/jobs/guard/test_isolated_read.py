@@ -41,6 +41,8 @@ class DeadlyRow(Read):
                 os._exit(5)
             if text and "endless" in text:
                 time.sleep(1000)
+            if text and "storage" in text:
+                time.sleep(3)
         return documents
 
 
@@ -90,10 +92,16 @@ def test_halving_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert result.column("quarantine_reason").to_pylist() == ["crashed"] * 2 + [None] * 6
 
 
-def test_what_takes_too_long_is_not_halved(tmp_path: Path) -> None:
+def test_what_takes_too_long_is_not_halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated_read, "STORAGE_SECONDS", 0)
     pieces = [
         parquet_piece(tmp_path / "a.parquet", ["a", "endless", "b"]),
         parquet_piece(tmp_path / "b.parquet", ["c"]),
     ]
     result = read_isolated(to_table(pieces), DeadlyRow(*ARGUMENTS), ARGUMENTS, timeout=5)
     assert result.column("quarantine_reason").to_pylist() == ["timed_out"] * 3 + [None]
+
+
+def test_what_waits_for_the_storage_is_not_quarantined(tmp_path: Path) -> None:
+    table = to_table([parquet_piece(tmp_path / "a.parquet", ["a", "storage"])])
+    assert read_isolated(table, DeadlyRow(*ARGUMENTS), ARGUMENTS, timeout=1).column("quarantine_reason").null_count == 2
