@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -16,6 +17,9 @@ from strideformer.errors import StrideformerError
 
 # One encoder actor a node of up to this many cores: beyond that torch's threads stop scaling on one micro-batch.
 CORES_PER_CPU_ENCODER = 16
+# A node with less than this part of the largest one's CPUs, such as a head that only schedules, gets no encoder: all
+# encoders are alike, and would be cut to fit it.
+SMALL_NODE = 4
 # Text of a shard. 32 MiB of English keep a GPU busy for about a second; 1 MiB is about half a minute of two CPU cores.
 SHARD_BYTES = {"gpu": 32 << 20, "cpu": 1 << 20}
 # Documents of a shard, which bound it where they are shorter than some 500 (GPU) or 250 characters (CPU): what a
@@ -92,12 +96,13 @@ def share_out(
     use_gpus = device.startswith("cuda") or (device == "auto" and gpus >= 1)
     if use_gpus and gpus < 1:
         raise StrideformerError(f"device {device!r} was asked for but the Ray cluster has no GPU: use auto or cpu")
-    each_node = sum(max(1, int(number // CORES_PER_CPU_ENCODER)) for number in cpus)
+    cpus = [number for number in cpus if number * SMALL_NODE >= max(cpus)]
+    smallest = min(cpus)
+    each_node = sum(max(1, int(number // min(smallest, CORES_PER_CPU_ENCODER))) for number in cpus)
     automatic = max(1, int(gpus) - aggregators) if use_gpus else each_node
     low, _, high = encoders.partition(":")
     minimum = automatic if low == "auto" else int(low)
     maximum = int(high) if high else minimum
-    smallest = min(cpus)
     reading = 1.0 if smallest >= 2 else smallest / 2
     if use_gpus:
         if minimum + aggregators > gpus:
@@ -109,11 +114,16 @@ def share_out(
         growth = min(max(1, maximum // GPUS_OF_SMALL_SHARDS), MOST_GROWTH)
         size = {"shard_bytes": growth * SHARD_BYTES["gpu"], "shard_rows": growth * SHARD_ROWS["gpu"]}
         return Resources(minimum, maximum, 1.0, reserve, reading, 1, **size)
-    per_node = math.ceil((maximum + aggregators) / len(cpus))
+    # Shares of the smallest node, of which as many as there are actors have room on all nodes.
+    per_node = next(
+        parts
+        for parts in itertools.count(1)
+        if sum(int(number * parts / smallest) for number in cpus) >= maximum + aggregators
+    )
     spare = smallest - reading - TASKS_AT_ONCE * COMMIT_CPUS
     reserve = math.floor(spare / per_node * 100) / 100
     if reserve < SMALLEST_SHARE:
-        room = int(spare / SMALLEST_SHARE) * len(cpus)
+        room = sum(int(number / smallest * int(spare / SMALLEST_SHARE)) for number in cpus)
         raise StrideformerError(
             f"{maximum} encoders and {aggregators} aggregators are more than the Ray cluster has room for: "
             f"ask for at most {room}, or for one a core, which is faster"

@@ -28,6 +28,23 @@ def test_there_is_always_room_for_two_tasks_and_two_commits(cpus: int, encoders:
     assert on_one_node * shared.encoder_cpus + 2 * (shared.task_cpus + COMMIT_CPUS) <= cpus + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("cpus", "encoders", "threads"),
+    [
+        ([2, 64, 64, 64, 64], 16, 16),  # the head only schedules
+        ([1, *[96] * 20], 120, 16),
+        ([16, 64], 5, 16),
+        ([4, 8], 3, 4),
+        ([24, 24], 2, 24),
+        ([2], 1, 2),
+    ],
+)
+def test_cpus_of_unlike_nodes_are_all_used(cpus: list[int], encoders: int, threads: int) -> None:
+    shared = share_out([{"CPU": number} for number in cpus])
+    assert (shared.max_encoders, shared.threads) == (encoders, threads)
+    assert sum(int((number - 1.25) / shared.encoder_cpus) for number in cpus) >= encoders
+
+
 def test_aggregators_take_gpus_of_their_own() -> None:
     shared = share_out([{"CPU": 32, "GPU": 8}], aggregators=1)
     assert (shared.max_encoders, shared.encoder_gpus) == (7, 1)
