@@ -16,12 +16,12 @@ export HF_HUB_OFFLINE := 1
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-# torch comes first and by itself: by its exact version a CPU machine gets the small build.
+# torch comes first and by itself: it is most of what is downloaded.
 $(VENV)/ready-base: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing torch …"
-	@$(PIP) torch==2.13.0
+	@$(PIP) torch
 	@touch $@
 
 $(VENV)/ready-demo: $(VENV)/ready-base pyproject.toml

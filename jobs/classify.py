@@ -65,7 +65,7 @@ def pipeline(
     checked: Checked,
     resources: Resources,
 ) -> Dataset:
-    """The flow of DESIGN.md: one shard is one block from the read to the commit."""
+    """The flow of the job: one shard is one block from the read to the commit."""
     model, guard = checked.model.stored(), start_guard(settings)
     chunks = chunked_documents(plan, shards, settings, checked, model, resources, guard)
     options = replace(encoder_options(settings, checked.chunking, resources), early_exit=settings.early_exit)

@@ -1,4 +1,4 @@
-"""The first half of the flow of DESIGN.md, which jobs share: one shard is one block from the read to the commit."""
+"""The first half of the flow, which jobs share: one shard is one block from the read to the commit."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from strideformer.stopwatch import Stopwatch, synchronize
 from strideformer.token_budget import BUDGETS, fastest_budget
 
 # Padded tokens in one micro-batch. On a CPU 4 to 8 chunks of 384 tokens stay in cache and beat 32 of them;
-# on a GPU 16 k tokens fill it while the activations of a small encoder stay in L2 (DESIGN.md, FACTS.md).
+# on a GPU 16 k tokens fill it while the activations of a small encoder stay in L2.
 TOKEN_BUDGET = {"cpu": 8 * 384, "mps": 16_384, "cuda": 16_384}
 
 
