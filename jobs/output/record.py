@@ -92,9 +92,15 @@ class OutputFolder:
         runs again and is written over.
 
         Raises:
+            StrideformerError: a part is of no shard of these, so that its documents would stand in the output twice.
             OSError: the storage failed.
         """
-        parts = [int(found[1]) for name in self.names() if (found := PART.fullmatch(name))]
+        parts = {int(found[1]): name for name in self.names() if (found := PART.fullmatch(name))}
+        if strange := sorted(parts.keys() - shards):
+            raise StrideformerError(
+                f"{self.url} holds {parts[strange[0]]}, which is not of this job (of such files: {len(strange)}): move "
+                f"it away, or start again with --overwrite"
+            )
 
         def read(shard: int) -> Receipt | None:
             filesystem, path = self.at(f"part-{shard:08d}.parquet")
@@ -106,7 +112,7 @@ class OutputFolder:
             return receipt if receipt.job == job and receipt.shard == shard else None
 
         with ThreadPoolExecutor(THREADS) as pool:
-            found_receipts = pool.map(read, sorted(shards.intersection(parts)))
+            found_receipts = pool.map(read, sorted(parts))
             yield from (receipt for receipt in found_receipts if receipt is not None)
 
     def finish(self, totals: Mapping[str, Any], quarantining_shards: set[int]) -> None:

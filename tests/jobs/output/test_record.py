@@ -28,9 +28,16 @@ def test_receipts_count_only_whole_parts_of_this_job(tmp_path: Path) -> None:
     for shard in (1, 2, 3, 4):
         commit(tmp_path)(block([None, "x"], shard=shard))
     (tmp_path / "part-00000002.parquet").write_bytes(b"PAR1 half a file")
-    found = {receipt.shard for receipt in folder(tmp_path).receipts("job", {1, 2, 3})}
-    assert found == {1, 3}
-    assert not list(folder(tmp_path).receipts("another job", {1, 2, 3}))
+    found = {receipt.shard for receipt in folder(tmp_path).receipts("job", {1, 2, 3, 4, 5})}
+    assert found == {1, 3, 4}
+    assert not list(folder(tmp_path).receipts("another job", {1, 2, 3, 4}))
+
+
+def test_parts_that_are_not_of_the_job_stop_it(tmp_path: Path) -> None:
+    for shard in (1, 9):
+        commit(tmp_path)(block([None, "x"], shard=shard))
+    with pytest.raises(StrideformerError, match=r"holds part-00000009.parquet, which is not of this job \(of such files: 1\)"):
+        list(folder(tmp_path).receipts("job", {1, 2}))
 
 
 def test_clear_deletes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
