@@ -36,7 +36,7 @@ def test_receipts_count_only_whole_parts_of_this_job(tmp_path: Path) -> None:
 def test_parts_that_are_not_of_the_job_stop_it(tmp_path: Path) -> None:
     for shard in (1, 9):
         commit(tmp_path)(block([None, "x"], shard=shard))
-    with pytest.raises(StrideformerError, match=r"holds part-00000009.parquet, which is not of this job \(of such files: 1\)"):
+    with pytest.raises(StrideformerError, match=r"holds part-00000009.parquet, which is not of this job \(of"):
         list(folder(tmp_path).receipts("job", {1, 2}))
 
 
