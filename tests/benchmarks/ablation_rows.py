@@ -79,6 +79,7 @@ ROWS = (
     Row("2-layers", {"num_hidden_layers": 2}),
     Row("pre-norm", {"norm_position": "pre"}),
     Row("narrow-192", {"hidden_size": 192, "intermediate_size": 384}),
+    Row("classifier-hidden-384", {"classifier_hidden_size": 384, "classifier_dropout": 0.1}),
     Row("feed-forward-1536", {"intermediate_size": 1536}),
     Row("original-24-layers", {"num_hidden_layers": 24, "intermediate_size": 4096}, slow=True),
     # Scale of the vectors
