@@ -33,7 +33,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """One label of a classification. ``given`` is how often the model gave it, ``support`` how often it is true."""
+    """One label of a classification. ``given`` is how often the model gave it, ``support`` how often it is true.
+
+    A label that is never given has no precision, and one that is never true no recall: they are 0, as F1 is then.
+    """
 
     label: str
     precision: float
@@ -103,7 +106,7 @@ def evaluate(
 ) -> Evaluation:
     """All figures of some predictions.
 
-    Labels that are neither true nor given anywhere are left out of macro means, as scikit-learn does.
+    Labels that are neither true nor given anywhere are left out of macro means.
 
     Args:
         length_buckets: upper bounds in tokens, ascending; one more bucket holds what is longer.
@@ -127,15 +130,15 @@ def evaluate(
     if documents.truncated is not None and documents.truncated.any():
         some = documents.take(documents.truncated)
         truncated = LengthFigures(0, None, len(some), _headline(some, resamples, seed))
-    confusion = None
+    confusion, per_label = None, []
+    if documents.problem_type != "regression":
+        per_label = label_figures(documents.names, documents.truth, documents.given)
     if documents.problem_type == "single_label_classification":
         metrics = import_from_extra("sklearn.metrics", "train")
         labels = np.arange(len(documents.names))
         confusion = metrics.confusion_matrix(documents.truth, documents.given, labels=labels).tolist()
     figures |= _figures_of_scores(documents, resamples, seed)
-    return Evaluation(
-        documents.problem_type, len(documents), figures, _per_label(documents), confusion, by_length, truncated
-    )
+    return Evaluation(documents.problem_type, len(documents), figures, per_label, confusion, by_length, truncated)
 
 
 def compare(first: ScoredDocuments, second: ScoredDocuments, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
@@ -176,9 +179,9 @@ def _headline(documents: ScoredDocuments, resamples: int, seed: int) -> Figures:
 
 
 def _points(documents: ScoredDocuments) -> dict[str, float]:
-    metrics = import_from_extra("sklearn.metrics", "train")
     truth, given = documents.truth, documents.given
     if documents.problem_type == "regression":
+        metrics = import_from_extra("sklearn.metrics", "train")
         stats = import_from_extra("scipy.stats", "train")
         columns = list(zip(truth.T, given.T, strict=True))
         varies = len(truth) > 1 and all(np.ptp(true) > 0 and np.ptp(value) > 0 for true, value in columns)
@@ -192,12 +195,18 @@ def _points(documents: ScoredDocuments) -> dict[str, float]:
             "r2": float(metrics.r2_score(truth, given)) if len(truth) > 1 else float("nan"),
             **correlations,
         }
-    occurring = _occurring(documents)
-    f1 = dict.fromkeys(("f1_macro", "f1_weighted", "f1_micro"), float("nan"))
-    if len(occurring):
-        options = {"labels": occurring, "zero_division": 0}
-        f1 = {name: float(metrics.f1_score(truth, given, average=name[3:], **options)) for name in f1}
-    return {_accuracy_name(documents): float(metrics.accuracy_score(truth, given)), **f1}
+    found = label_points(truth, given, len(documents.names))
+    return {_accuracy_name(documents): found.pop("accuracy"), **found}
+
+
+def label_points(truth: np.ndarray, given: np.ndarray, num_labels: int) -> dict[str, float]:
+    """Accuracy (every label of a document right), f1_macro, f1_weighted and f1_micro; where no label is, F1 is NaN.
+
+    Args:
+        truth, given: (documents,) int64 label numbers, or (documents, num_labels) of 0 and 1.
+    """
+    found = resampling.label_statistics(resampling.label_sums(truth, given, num_labels), len(truth))
+    return {name: float(found[name][0]) for name in ("accuracy", "f1_macro", "f1_weighted", "f1_micro")}
 
 
 def _statistics(several: Sequence[ScoredDocuments], resamples: int, seed: int) -> list[dict[str, np.ndarray]]:
@@ -254,24 +263,21 @@ def calibration_error(scores: np.ndarray, documents: ScoredDocuments) -> float:
     return expected_calibration_error(scores.max(axis=1), documents.right())
 
 
-def _per_label(documents: ScoredDocuments) -> list[LabelFigures]:
-    if documents.problem_type == "regression":
-        return []
-    metrics = import_from_extra("sklearn.metrics", "train")
-    labels = np.arange(len(documents.names))
-    columns = metrics.precision_recall_fscore_support(documents.truth, documents.given, labels=labels, zero_division=0)
-    given = documents.given
-    times = given.sum(axis=0) if given.ndim == 2 else np.bincount(given, minlength=len(labels))
-    precision, recall, f1, support = (column.tolist() for column in columns)
-    rows = zip(documents.names, precision, recall, f1, support, times.tolist(), strict=True)
-    return [LabelFigures(*row) for row in rows]
+def label_figures(names: Sequence[str], truth: np.ndarray, given: np.ndarray) -> list[LabelFigures]:
+    """The figures of each label.
 
-
-def _occurring(documents: ScoredDocuments) -> np.ndarray:
-    """Numbers of the labels that are true or given somewhere."""
-    if documents.truth.ndim == 2:
-        return np.flatnonzero(documents.truth.any(axis=0) | documents.given.any(axis=0))
-    return np.union1d(documents.truth, documents.given)
+    Args:
+        truth, given: (documents,) int64 label numbers, or (documents, num_labels) of 0 and 1.
+    """
+    sums = resampling.label_sums(truth, given, len(names))
+    rightly, times, support = (counts[0] for counts in resampling.counts_of_labels(sums))
+    precision, recall, f1 = (
+        rightly / np.maximum(times, 1),
+        rightly / np.maximum(support, 1),
+        2 * rightly / np.maximum(times + support, 1),
+    )
+    columns = (column.tolist() for column in (precision, recall, f1, support, times))
+    return [LabelFigures(*row) for row in zip(names, *columns, strict=True)]
 
 
 def _accuracy_name(documents: ScoredDocuments) -> str:

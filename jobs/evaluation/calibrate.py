@@ -20,8 +20,7 @@ from strideformer.calibration import best_thresholds, document_losses, fit_tempe
 from strideformer.checkpoint import checkpoint_folders
 from strideformer.encoder import load_tokenizer
 from strideformer.errors import StrideformerError
-from strideformer.extras import import_from_extra
-from strideformer.metrics import calibration_error
+from strideformer.metrics import calibration_error, label_points
 from strideformer.predictions import MULTI_LABEL_THRESHOLD, LabelSpace
 from strideformer.scored_documents import ScoredDocuments
 
@@ -122,6 +121,5 @@ def _figures(documents: ScoredDocuments, scores: np.ndarray, thresholds: Sequenc
     }
     if documents.problem_type == "multi_label_classification":
         given = scores >= np.asarray(thresholds, np.float32)
-        metrics = import_from_extra("sklearn.metrics", "train")
-        figures["f1_macro"] = float(metrics.f1_score(documents.truth, given, average="macro", zero_division=0))
+        figures["f1_macro"] = label_points(documents.truth, given, len(documents.names))["f1_macro"]
     return figures

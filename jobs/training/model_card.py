@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from sklearn.metrics import precision_recall_fscore_support
 
 from jobs.train_settings import TrainSettings
 from jobs.training.data import TrainingData
 from jobs.training.labels import REGRESSION, SINGLE
 from jobs.training.verdict import Verdict
 from strideformer import StrideformerConfig
+from strideformer.metrics import label_figures
 
 # Settings that say nothing elsewhere and something of whoever trained it.
 OF_THIS_MACHINE = {"train", "validation", "embeddings", "output", "dataset_path", "storage_option", "resume"}
@@ -102,10 +102,8 @@ def _by_class(data: TrainingData, logits: torch.Tensor) -> str:
     labels = data.encoding.encode(data.validation.labels).numpy()
     single = data.encoding.problem_type == SINGLE
     predicted = logits.argmax(dim=1).numpy() if single else (logits > 0).numpy()
-    columns = precision_recall_fscore_support(
-        labels, predicted, labels=np.arange(len(data.encoding.names)), zero_division=0
-    )
-    rows = [(name, *(column[index] for column in columns)) for index, name in enumerate(data.encoding.names)]
+    found = label_figures(data.encoding.names, labels, predicted)
+    rows = [(each.label, each.precision, each.recall, each.f1, each.support) for each in found]
     return _table(("label", "precision", "recall", "f1", "documents"), rows)
 
 

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_squared_error, r2_score
+from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from torch import Tensor
 from torch.nn import functional
 
 from strideformer.errors import StrideformerError
+from strideformer.metrics import label_points
 from strideformer.model import Strideformer
 from strideformer.training.batches import Collate, pack
 from strideformer.training.documents import Documents, EpochDataset
@@ -68,11 +69,10 @@ def measure(logits: Tensor, labels: Tensor, problem_type: str) -> dict[str, floa
         }
     several = problem_type == "multi_label_classification"
     predicted = (logits > 0).numpy() if several else logits.argmax(dim=1).numpy()
-    averages = ("micro", "macro") if several else ("macro", "weighted")
-    figures = {"accuracy": float(accuracy_score(truth, predicted))}
-    for average in averages:
-        figures[f"f1_{average}"] = float(f1_score(truth, predicted, average=average, zero_division=0))
-    return figures | {"loss": loss}
+    found = label_points(truth, predicted, logits.shape[1])
+    names = ("accuracy", "f1_micro", "f1_macro") if several else ("accuracy", "f1_macro", "f1_weighted")
+    # Where no label is true or given there is no F1, but a checkpoint that is chosen by it needs a number.
+    return {name: float(np.nan_to_num(found[name])) for name in names} | {"loss": loss}
 
 
 @torch.inference_mode()

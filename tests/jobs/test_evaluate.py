@@ -247,6 +247,24 @@ def test_calibration_of_a_multi_label_model_has_thresholds(tmp_path: Path) -> No
     assert config.temperature == found["temperature"]
 
 
+def test_a_multi_label_model_of_one_label_is_scored_by_that_label(tmp_path: Path) -> None:
+    one = {"id2label": {0: LAW}, "label2id": {LAW: 0}, "num_labels": 1}
+    model = save_tiny_checkpoint(tmp_path / "model", problem_type="multi_label_classification", **one)
+    generator = np.random.default_rng(0)
+    scores = generator.random((200, 1))
+    truth = (generator.random((200, 1)) < scores * 0.5)[:, 0]
+    given = [[LAW] if score >= 0.5 else [] for score in scores[:, 0]]
+    kept = {"truth": pa.array([[LAW] if true else [] for true in truth])}
+    ids = [str(index) for index in range(200)]
+    predictions = write_predictions(tmp_path / "out", ids, scores, given, kept, model=fingerprint(model))
+    report = call(tmp_path, predictions, "--label-column", "truth", "--calibrate", "--model", model)
+    rightly = (truth & (scores[:, 0] >= 0.5)).sum()
+    f1 = 2 * rightly / (truth.sum() + (scores[:, 0] >= 0.5).sum())
+    assert report["figures"]["f1_macro"]["value"] == pytest.approx(f1)
+    assert report["calibration"]["before"]["f1_macro"] == pytest.approx(f1)
+    assert report["per_label"][0]["support"] == truth.sum()
+
+
 def test_wrong_calls_are_told_in_a_sentence(
     tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,6 +81,25 @@ def test_multi_label_figures_are_those_of_scikit_learn() -> None:
     assert figures["log_loss"] == pytest.approx(np.mean(losses))
 
 
+def test_one_label_of_a_multi_label_model_is_scored_and_not_its_absence() -> None:
+    """scikit-learn takes a single column for two classes."""
+    truth = np.arange(100)[:, None] < 10
+    never, twice = (
+        several(truth, np.full((100, 1), 0.2)),
+        several(truth, np.where(np.arange(100) < 2, 0.9, 0.2)[:, None]),
+    )
+    found = evaluate(never)
+    figures = {name: (figure.value, figure.low, figure.high) for name, figure in found.figures.items()}
+    assert [figures[f"f1_{average}"] for average in ("macro", "weighted", "micro")] == [(0, 0, 0)] * 3
+    assert figures["subset_accuracy"][0] == 0.9
+    assert [(row.precision, row.recall, row.f1, row.support, row.given) for row in found.per_label] == [
+        (0, 0, 0, 10, 0)
+    ]
+    (row,) = evaluate(twice).per_label
+    assert (row.precision, row.recall, row.f1, row.support, row.given) == (1, 0.2, pytest.approx(1 / 3), 10, 2)
+    assert compare(twice, never).differences["f1_macro"].value == pytest.approx(1 / 3)
+
+
 def test_documents_without_any_label_have_no_f1() -> None:
     found = evaluate(several(np.zeros((3, 2), bool), np.full((3, 2), 0.2))).figures
     assert found["subset_accuracy"].value == 1

@@ -30,6 +30,8 @@ def test_label_statistics_of_the_whole_sample_are_those_of_scikit_learn() -> Non
     truth, given = generator.integers(5, size=80), generator.integers(5, size=80)
     masks = (resampling.one_hot(truth, 6), resampling.one_hot(given, 6))
     sums = np.asarray(resampling.label_contributions(*masks).sum(axis=0)).reshape(1, -1)
+    assert (resampling.label_sums(truth, given, 6) == sums).all()
+    assert (resampling.label_sums(*(mask.toarray() for mask in masks), 6) == sums).all()
     found = resampling.label_statistics(sums, 80)
     assert found["accuracy"][0] == pytest.approx((truth == given).mean())
     for average in ("micro", "macro", "weighted"):

@@ -89,6 +89,17 @@ def test_several_labels_and_values_are_measured() -> None:
     assert values["mean_absolute_error"] == 1.0
 
 
+def test_one_label_is_measured_and_not_its_absence() -> None:
+    """scikit-learn takes a single column for two classes."""
+    truth = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
+    never = measure(torch.full((4, 1), -1.0), truth, "multi_label_classification")
+    assert (never["accuracy"], never["f1_micro"], never["f1_macro"]) == (0.75, 0, 0)
+    once = measure(torch.tensor([[1.0], [1.0], [-1.0], [-1.0]]), truth, "multi_label_classification")
+    assert once["f1_micro"] == once["f1_macro"] == pytest.approx(2 / 3)
+    none = measure(torch.full((4, 1), -1.0), torch.zeros(4, 1), "multi_label_classification")
+    assert (none["f1_micro"], none["f1_macro"]) == (0, 0), "a number to choose by, even of no label"
+
+
 def test_a_metric_that_does_not_suit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StrideformerError, match="metric 'r2' does not suit single_label_classification"):
         trained(tmp_path, TrainingOptions(metric="r2"))
