@@ -24,7 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from jobs.cli import run_command
 from jobs.corpus.columns import InputColumns
-from jobs.corpus.labels import read_labels
+from jobs.corpus.labels import Labels, read_labels
 from jobs.corpus.storage import exists, resolve, write_atomically
 from jobs.corpus.storage_errors import storage_error
 from jobs.embeddings.store import EmbeddingStore
@@ -89,16 +89,16 @@ def predictions_and_labels(settings: EvaluateSettings) -> tuple[Predictions, Mat
     options = settings.storage_option
     if settings.corpus:
         # Labels first: an unusable column is told before the model runs.
-        labels = labels_of(settings, settings.corpus)
+        of_corpus = labels_of(settings, settings.corpus)
         columns = InputColumns(settings.text_column, settings.pair_column, settings.id_column)
         checkpoint_folders(str(settings.model))
         pipeline = Pipeline(str(settings.model), device=settings.device, dtype=settings.dtype)
         space = pipeline.label_space
-        truth = read_truth(labels.column("label").combine_chunks(), space.names, space.problem_type)
+        truth = read_truth(of_corpus.table.column("label").combine_chunks(), space.names, space.problem_type)
         if not truth.usable.any():
             refuse_unusable(truth, space.names)
         predictions = predict_corpus(pipeline, settings.corpus, columns, settings.format, options)
-        return predictions, match_labels(predictions, labels)
+        return predictions, match_labels(predictions, of_corpus)
     labels = labels_of(settings, settings.labels) if settings.labels else None
     kept = None if settings.labels else settings.label_column
     if settings.embeddings is not None:
@@ -109,8 +109,8 @@ def predictions_and_labels(settings: EvaluateSettings) -> tuple[Predictions, Mat
     return predictions, match_labels(predictions, labels)
 
 
-def labels_of(settings: EvaluateSettings, inputs: Sequence[str]) -> pa.Table:
-    """``doc_id`` and ``label`` of labelled files."""
+def labels_of(settings: EvaluateSettings, inputs: Sequence[str]) -> Labels:
+    """The labels of labelled files, by document id."""
     column = settings.label_column or "label"
     return read_labels(inputs, settings.id_column, column, settings.format, settings.storage_option)
 

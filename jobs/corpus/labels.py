@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,23 +17,34 @@ from strideformer.errors import StrideformerError
 
 # Only ids and labels are held, so a shard may have many more rows than one of texts.
 ROWS_AT_ONCE = 1 << 18
+_WHY = ["source", "quarantine_reason"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a corpus by document id.
+
+    Attributes:
+        table: ``doc_id``: string, every one different; ``label``: of the column's type, null where there is none.
+        unreadable: how many rows of a source are left out for a reason, by ``source: reason``; a file that cannot be
+            read at all is one row.
+    """
+
+    table: pa.Table
+    unreadable: dict[str, int] = field(default_factory=dict)
 
 
 def read_labels(
     inputs: Sequence[str], id_column: str | None, label_column: str, file_format: str, options: Mapping[str, str]
-) -> pa.Table:
+) -> Labels:
     """The labels of a corpus by document id.
 
     Args:
         inputs: files, folders or globs, as classify takes them.
         id_column: None makes ids of source and row, as classify does.
 
-    Returns:
-        ``doc_id``: string, every one different; ``label``: of the column's type, null where there is none or the row
-        cannot be read.
-
     Raises:
-        StrideformerError: an input or column is missing, there are no rows, or an id is there twice.
+        StrideformerError: an input or column is missing, there are no rows that can be read, or an id is there twice.
     """
     columns = InputColumns(text=None, id=id_column, keep=(label_column,))
     files = list_inputs(inputs, options, file_format)
@@ -42,10 +54,16 @@ def read_labels(
         raise StrideformerError(f"{', '.join(inputs)} holds no labels: check the path")
     shards = plan.column("shard").unique().to_pylist()
     tables = [read_shard(pieces, columns, kept, options) for pieces in shard_blocks(plan, shards)]
-    table = pa.concat_tables(table.select(["doc_id", label_column]) for table in tables).combine_chunks()
+    readable = [table.filter(table.column("quarantine_reason").is_null()) for table in tables]
+    unreadable = _counted(pa.concat_tables(table.select(_WHY) for table in tables))
+    table = pa.concat_tables(table.select(["doc_id", label_column]) for table in readable).combine_chunks()
+    if not table.num_rows:
+        raise StrideformerError(
+            f"no row of the labels can be read ({next(iter(unreadable))}): mend {', '.join(inputs)}"
+        )
     table = table.rename_columns(["doc_id", "label"])
     require_unique(table.column("doc_id"), ", ".join(inputs))
-    return table
+    return Labels(table, unreadable)
 
 
 def require_unique(ids: pa.Array | pa.ChunkedArray, where: str) -> None:
@@ -62,3 +80,10 @@ def require_unique(ids: pa.Array | pa.ChunkedArray, where: str) -> None:
         f"{len(doubled)} ids stand more than once in {where}, such as {doubled[0]['values'].as_py()!r}: "
         f"leave one row for each id"
     )
+
+
+def _counted(rows: pa.Table) -> dict[str, int]:
+    """How many rows of each source cannot be read, and why."""
+    counted = rows.filter(rows.column("quarantine_reason").is_valid()).group_by(_WHY, use_threads=False)
+    found = counted.aggregate([([], "count_all")]).to_pylist()
+    return {f"{each['source']}: {each['quarantine_reason']}": each["count_all"] for each in found}

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.corpus.labels import require_unique
+from jobs.corpus.labels import Labels, require_unique
 from jobs.evaluation.truth import Truth, read_truth
 from jobs.output.predictions import Predictions
 from strideformer.errors import StrideformerError
@@ -30,6 +30,7 @@ class Coverage:
         unknown_label: labelled documents that are left out since the model does not have their label.
         not_finite: labelled documents that are left out since a score is NaN or infinite.
         unknown_labels: the labels that the model does not have, with how often they occur.
+        unreadable: rows of the labels that cannot be read, by source and reason; see `Labels`.
     """
 
     predictions: int
@@ -41,6 +42,7 @@ class Coverage:
     unknown_label: int
     not_finite: int
     unknown_labels: dict[str, int] = field(default_factory=dict)
+    unreadable: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,22 @@ class Matched:
     coverage: Coverage
 
 
-def match_labels(predictions: Predictions, labels: pa.Table | None) -> Matched:
+def match_labels(predictions: Predictions, labels: Labels | None) -> Matched:
     """Match predictions with their labels.
 
     Args:
-        labels: ``doc_id`` (each once) and ``label``; None where the predictions carry their labels.
+        labels: None where the predictions carry their labels.
 
     Raises:
-        StrideformerError: an id was predicted twice, nothing matches, or the labels are of a wrong type.
+        StrideformerError: there are no predictions, an id was predicted twice, nothing matches, or the labels are of
+            a wrong type.
     """
     number = len(predictions.doc_ids)
+    if not number:
+        raise StrideformerError(
+            f"no document of {predictions.url} can be evaluated: all {len(predictions.quarantined)} were quarantined, "
+            f"for reasons that classify writes to _quarantine"
+        )
     if labels is None:
         assert predictions.labels is not None
         truth = read_truth(predictions.labels, predictions.names, predictions.problem_type)
@@ -69,14 +77,14 @@ def match_labels(predictions: Predictions, labels: pa.Table | None) -> Matched:
         num_labels, without_prediction = int((~truth.missing).sum()) + quarantined, 0
     else:
         require_unique(predictions.doc_ids, predictions.url)
-        label_ids = labels.column("doc_id").combine_chunks()
+        label_ids = labels.table.column("doc_id").combine_chunks()
         positions = pc.index_in(predictions.doc_ids, label_ids)
         if positions.null_count == number:
             raise StrideformerError(
                 f"no id of the labels (such as {label_ids[0].as_py()!r}) is among the predictions (such as "
                 f"{predictions.doc_ids[0].as_py()!r}): check --labels and --id-column"
             )
-        all_labels = labels.column("label").combine_chunks()
+        all_labels = labels.table.column("label").combine_chunks()
         truth = read_truth(all_labels.take(positions), predictions.names, predictions.problem_type)
         labelled = ~read_truth(all_labels, predictions.names, predictions.problem_type).missing
         in_quarantine = _among(label_ids, predictions.quarantined)
@@ -96,6 +104,7 @@ def match_labels(predictions: Predictions, labels: pa.Table | None) -> Matched:
         unknown_label=int(truth.unknown.sum()),
         not_finite=int((truth.usable & ~finite).sum()),
         unknown_labels=truth.unknown_labels,
+        unreadable={} if labels is None else labels.unreadable,
     )
     if not len(used):
         refuse_unusable(truth, predictions.names)

@@ -85,6 +85,9 @@ def coverage_lines(coverage: Coverage) -> list[str]:
     if coverage.unknown_labels:
         some = ", ".join(f"{name} ({count:,})" for name, count in list(coverage.unknown_labels.items())[:10])
         lines.append(f"Labels that the model does not have: {some}.")
+    if number := sum(coverage.unreadable.values()):
+        some = ", ".join(f"{where} ({count:,})" for where, count in list(coverage.unreadable.items())[:10])
+        lines.append(f"Left out: {number:,} rows or files of the labels that cannot be read: {some}.")
     return lines
 
 

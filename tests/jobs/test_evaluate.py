@@ -98,6 +98,7 @@ def test_labels_are_matched_by_id_and_what_has_no_match_is_counted(
         "without_label": 2,
         "unknown_label": 1,
         "not_finite": 0,
+        "unreadable": {},
     }
     assert coverage["unknown_labels"] == {"shipping": 1}
     assert report["figures"]["accuracy"]["value"] == pytest.approx(2 / 3)
@@ -116,6 +117,31 @@ def test_labels_may_be_a_column_that_classify_kept(tmp_path: Path) -> None:
     assert report["figures"]["accuracy"]["value"] == 0.75
     assert [(row["up_to"], row["documents"]) for row in report["by_length"]] == [(300, 1), (600, 1), (None, 2)]
     assert (report["coverage"]["without_label"], report["coverage"]["quarantined"]) == (1, 1)
+
+
+def test_labels_that_cannot_be_read_are_counted_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictions = single(tmp_path / "out", [0, 1, 2])
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "b.jsonl").write_text('{"id": "d0", "label": "law"}\n{"id": "d1", \n{"id": "d2", "label": "law"}\n')
+    by_id = (predictions, "--labels", labels, "--id-column", "id")
+    for broken in (["a.parquet"], ["a.parquet", "c.parquet"]):
+        for name in broken:
+            (labels / name).write_bytes(b"no such file")
+        report = call(tmp_path, *by_id)
+        assert report["figures"]["accuracy"]["value"] == 0.5
+        whole = {f"{labels / name}: unreadable_file": 1 for name in broken}
+        assert report["coverage"]["unreadable"] == whole | {f"{labels / 'b.jsonl'}: malformed_record": 1}
+        assert f"{len(broken) + 1} rows or files of the labels" in capsys.readouterr().out
+    (labels / "b.jsonl").write_text('{"id": "d1", \n')
+    assert "can be used; the first:" in fails(capsys, *by_id)
+    for file in labels.iterdir():
+        file.unlink()
+    pq.write_table(pa.table({"id": ["d0"] * 99, "label": ["law"] * 99}), labels / "a.parquet")
+    content = bytearray((labels / "a.parquet").read_bytes())
+    content[4:60] = b"x" * 56  # the footer is whole
+    (labels / "a.parquet").write_bytes(content)
+    assert "no row of the labels can be read" in fails(capsys, *by_id)
 
 
 def test_whole_numbers_are_labels_of_that_name(tmp_path: Path) -> None:
@@ -302,6 +328,15 @@ def test_a_corpus_whose_labels_the_model_does_not_have_is_refused_before_it_runs
     write_corpus(tmp_path / "corpus.parquet", 4)
     arguments = ("--model", tiny_checkpoint, "--corpus", tmp_path / "corpus.parquet", "--label-column", "topic")
     assert "the model has none of the true labels (0, 1, 2, 3)" in fails(capsys, *arguments)
+
+
+def test_a_corpus_of_which_all_is_quarantined_is_refused(
+    tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(pa.table({"text": ["", " "], "label": [LAW, OTHER]}), tmp_path / "corpus.parquet")
+    told = fails(capsys, "--model", tiny_checkpoint, "--corpus", tmp_path / "corpus.parquet")
+    assert "no document of" in told
+    assert "all 2 were quarantined" in told
 
 
 def test_flags_are_frozen() -> None:
