@@ -69,7 +69,9 @@ def require_made_by(predictions: Predictions, model: str) -> None:
     folders = checkpoint_folders(model)
     config = AutoConfig.from_pretrained(folders["checkpoint"], trust_remote_code=False)
     tokenizer = load_tokenizer(folders["checkpoint"], config.first_model_name)
-    if predictions.model != ModelSource.of(folders, tokenizer.backend_tokenizer.to_str()).fingerprint:
+    of_texts = ModelSource.of(folders, tokenizer.backend_tokenizer.to_str())
+    of_store = ModelSource.of_aggregator(folders["checkpoint"])
+    if predictions.model not in (of_texts.fingerprint, of_store.fingerprint):
         raise StrideformerError(
             f"{predictions.url} was not made by {model} as it now is: classify the validation documents with it first"
         )

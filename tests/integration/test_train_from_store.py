@@ -13,6 +13,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from jobs import classify, embed, evaluate, train
+from jobs.evaluation.calibrate import require_made_by
+from jobs.output.predictions import read_predictions
 from jobs.settings import ClassifySettings
 from jobs.train_settings import TrainSettings
 from strideformer import Strideformer
@@ -75,6 +77,12 @@ def test_a_store_trains_what_its_texts_do_and_evaluate_and_classify_read_it(
     assert json.loads((tmp_path / "model" / "config.json").read_text())["max_chunks"] == 8, "as the store was cut"
 
     classify.run(over_store(corpus / "store", tmp_path / "labelled", tmp_path / "model", keep_columns=["topic:truth"]))
+    made = read_predictions(str(tmp_path / "labelled"), {})
+    require_made_by(made, str(tmp_path / "model"))
+    config = json.loads((shutil.copytree(tmp_path / "model", tmp_path / "calibrated") / "config.json").read_text())
+    (tmp_path / "calibrated" / "config.json").write_text(json.dumps(config | {"temperature": 2.0}))
+    with pytest.raises(StrideformerError, match="was not made by"):
+        require_made_by(made, str(tmp_path / "calibrated"))
     of_predictions, of_store, of_labels, of_texts = (
         figures(tmp_path, *arguments)
         for arguments in (
