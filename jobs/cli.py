@@ -100,7 +100,8 @@ def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arg
         return getattr(error, "exit_code", 2)
     except KeyboardInterrupt:  # without words of its own: Ray raises it anew
         how = "stopped by SIGTERM" if terminated.is_set() else "interrupted"
-        print(f"strideformer {name}: {how}; the same command with --resume goes on", file=sys.stderr)
+        goes_on = "; the same command with --resume goes on" if "resume" in kind.model_fields else ""
+        print(f"strideformer {name}: {how}{goes_on}", file=sys.stderr)
         return 1
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
+from jobs.evaluate_settings import EvaluateSettings
 from jobs.settings import ClassifySettings, EmbedSettings, load_settings
 from jobs.settings_table import settings_table
 from strideformer.errors import StrideformerError
@@ -111,6 +112,15 @@ def test_help_and_unknown_jobs_answer_fast_and_clearly() -> None:
 def test_the_table_in_the_readme_is_the_settings_model() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert settings_table(ClassifySettings) in readme, "run python -m jobs.settings_table and paste its output"
+
+
+def test_a_job_that_cannot_be_resumed_does_not_speak_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_settings: object) -> None:
+        raise KeyboardInterrupt
+
+    arguments = ["predictions", "--label-column", "truth"]
+    assert cli.run_command("evaluate", EvaluateSettings, interrupted, arguments) == 1
+    assert capsys.readouterr().err == "strideformer evaluate: interrupted\n"
 
 
 @pytest.mark.parametrize(("number", "words"), [("SIGTERM", "stopped by SIGTERM"), ("SIGINT", "interrupted")])
