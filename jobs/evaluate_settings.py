@@ -15,7 +15,7 @@ class EvaluateSettings(JobSettings):
     """Compare predictions with the true labels, or a checkpoint with a labelled corpus; calibrate the checkpoint."""
 
     predictions: str | None = Field(
-        None, description="Output folder of classify, on any filesystem; left out with --corpus."
+        None, description="Output folder of classify, on any filesystem; left out with --corpus or --embeddings."
     )
     labels: list[str] = Field(
         default_factory=list,
