@@ -63,7 +63,8 @@ class EvaluateSettings(JobSettings):
     )
     length_buckets: list[int] = Field(
         default_factory=lambda: list(LENGTH_BUCKETS),
-        description="Upper bounds in tokens of the lengths that are told apart [512,4096,32768].",
+        description="Upper bounds in tokens of the lengths that are told apart [512,4096,32768]; documents of which "
+        "the end was not read are told apart from all of these.",
     )
     resamples: int = Field(RESAMPLES, ge=100, description="Resamples of the bootstrap for 95 % intervals.")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap.")

@@ -66,8 +66,9 @@ class Evaluation:
             regression: mae, rmse, r2, pearson, spearman, each the mean over its targets.
         per_label: empty for a regression.
         confusion: of single labels, [true label][given label] counts.
-        by_length: empty buckets are left out.
-        truncated: the figures of documents that were longer than what was read, if any.
+        by_length: of documents that were read to their end; empty buckets are left out.
+        truncated: of documents of which the end was not read, if any: how long they are is not known, but that it is
+            more than the tokens that were read.
     """
 
     problem_type: str
@@ -120,16 +121,18 @@ def evaluate(
         raise StrideformerError("there are no documents to evaluate: no prediction has a label that can be used")
     figures = _headline(documents, resamples, seed)
     by_length, truncated = [], None
+    cut = np.zeros(len(documents), bool) if documents.truncated is None else documents.truncated
     if documents.num_tokens is not None:
         bounds = sorted(length_buckets)
         bucket = np.searchsorted(bounds, documents.num_tokens, side="left")
-        for number in np.unique(bucket).tolist():
-            some = documents.take(bucket == number)
+        for number in np.unique(bucket[~cut]).tolist():
+            some = documents.take(~cut & (bucket == number))
             above, up_to = ([0, *bounds][number], [*bounds, None][number])
             by_length.append(LengthFigures(above, up_to, len(some), _headline(some, resamples, seed)))
-    if documents.truncated is not None and documents.truncated.any():
-        some = documents.take(documents.truncated)
-        truncated = LengthFigures(0, None, len(some), _headline(some, resamples, seed))
+    if cut.any():
+        some = documents.take(cut)
+        above = 0 if some.num_tokens is None else int(some.num_tokens.min())
+        truncated = LengthFigures(above, None, len(some), _headline(some, resamples, seed))
     confusion, per_label = None, []
     if documents.problem_type != "regression":
         per_label = label_figures(documents.names, documents.truth, documents.given)

@@ -21,7 +21,7 @@ class ScoredDocuments:
         truth, given: (documents,) int64 label numbers; (documents, num_labels) bool for multi-label;
             (documents, targets) float for regression.
         scores: (documents, num_labels) probabilities, or a regression's values.
-        num_tokens: (documents,) int64, or None where lengths are not known.
+        num_tokens: (documents,) int64 tokens that were read, or None where they are no lengths.
         truncated: (documents,) bool, whether there was more than was read, or None.
     """
 

@@ -96,7 +96,8 @@ def _lengths(evaluation: Evaluation) -> Table:
     table = _table("tokens", "documents", *(f"{TITLES[name]} (95 % interval)" for name in shown), title="By length")
     rows = [(_range(row.above, row.up_to), row) for row in evaluation.by_length]
     if evaluation.truncated is not None:
-        rows.append(("longer than was read", evaluation.truncated))
+        above = evaluation.truncated.above
+        rows.append((f"{_range(above, None)}, end not read" if above else "end not read", evaluation.truncated))
     for words, row in rows:
         table.add_row(words, f"{row.documents:,}", *(_with_interval(name, row.figures) for name in shown))
     return table

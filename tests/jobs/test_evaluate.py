@@ -119,6 +119,20 @@ def test_labels_may_be_a_column_that_classify_kept(tmp_path: Path) -> None:
     assert (report["coverage"]["without_label"], report["coverage"]["quarantined"]) == (1, 1)
 
 
+def test_a_length_that_is_not_known_is_told_as_more_than_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions = single(tmp_path / "out", [0, 1, 2], kept={"truth": pa.array([LAW, NETWORK, LAW])})
+    part = predictions / "part-00000001.parquet"
+    table = pq.read_table(part)
+    place = table.column_names.index("truncated")
+    pq.write_table(table.set_column(place, "truncated", pa.array([True])), part)
+    report = call(tmp_path, predictions, "--label-column", "truth")
+    assert [(row["up_to"], row["documents"]) for row in report["by_length"]] == [(512, 2)]
+    assert (report["truncated"]["above"], report["truncated"]["documents"]) == (900, 1)
+    assert "above 900, end not read" in capsys.readouterr().out
+
+
 def test_labels_that_cannot_be_read_are_counted_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predictions = single(tmp_path / "out", [0, 1, 2])
     labels = tmp_path / "labels"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,13 +56,19 @@ def test_lengths_fall_into_the_bucket_that_ends_with_them() -> None:
     assert [row.up_to for row in evaluate(documents, length_buckets=[600]).by_length] == [600, None]
 
 
-def test_documents_longer_than_was_read_have_a_row_of_their_own() -> None:
-    documents = single([0, 1], [0, 2], [10, 20])
-    cut = ScoredDocuments(**{**vars(documents), "truncated": np.array([False, True])})
-    found = evaluate(cut).truncated
-    assert found is not None
-    assert (found.documents, found.figures["accuracy"].value) == (1, 0.0)
+def test_documents_longer_than_was_read_have_a_row_of_their_own_and_are_in_no_other() -> None:
+    """How long they are is not known: more than what was read, and so perhaps beyond the bucket that it falls in."""
+    documents = single([0, 1, 1], [0, 2, 1], [10, 32_640, 32_638])
+    cut = np.array([False, True, True])
+    found = evaluate(replace(documents, truncated=cut))
+    assert found.truncated is not None
+    assert (found.truncated.above, found.truncated.up_to, found.truncated.documents) == (32_638, None, 2)
+    assert found.truncated.figures["accuracy"].value == 0.5
+    assert [(row.up_to, row.documents) for row in found.by_length] == [(512, 1)]
     assert evaluate(documents).truncated is None
+    of_unknown_length = evaluate(replace(documents, truncated=cut, num_tokens=None)).truncated
+    assert of_unknown_length is not None
+    assert of_unknown_length.above == 0
 
 
 def test_multi_label_figures_are_those_of_scikit_learn() -> None:
