@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from strideformer import resampling
 from strideformer.calibration import document_losses, expected_calibration_error
 from strideformer.errors import StrideformerError
 from strideformer.extras import import_from_extra
+from strideformer.label_figures import LabelFigures, label_figures, label_points
 from strideformer.resampling import RESAMPLES
 from strideformer.scored_documents import LENGTH_BUCKETS, ScoredDocuments
 
@@ -29,21 +30,6 @@ class Figure:
     value: float
     low: float | None = None
     high: float | None = None
-
-
-@dataclass(frozen=True)
-class LabelFigures:
-    """One label of a classification. ``given`` is how often the model gave it, ``support`` how often it is true.
-
-    A label that is never given has no precision, and one that is never true no recall: they are 0, as F1 is then.
-    """
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-    given: int
 
 
 @dataclass(frozen=True)
@@ -119,7 +105,8 @@ def evaluate(
     """
     if not len(documents):
         raise StrideformerError("there are no documents to evaluate: no prediction has a label that can be used")
-    figures = _headline(documents, resamples, seed)
+    (statistics,) = _statistics([documents], resamples, seed)
+    figures = _with_intervals(documents, statistics)
     by_length, truncated = [], None
     cut = np.zeros(len(documents), bool) if documents.truncated is None else documents.truncated
     if documents.num_tokens is not None:
@@ -135,7 +122,8 @@ def evaluate(
         truncated = LengthFigures(above, None, len(some), _headline(some, resamples, seed))
     confusion, per_label = None, []
     if documents.problem_type != "regression":
-        per_label = label_figures(documents.names, documents.truth, documents.given)
+        f1 = statistics["f1_by_label"]
+        per_label = label_figures(documents.names, documents.truth, documents.given, f1)
     if documents.problem_type == "single_label_classification":
         metrics = import_from_extra("sklearn.metrics", "train")
         labels = np.arange(len(documents.names))
@@ -162,7 +150,6 @@ def compare(first: ScoredDocuments, second: ScoredDocuments, resamples: int = RE
     differences = {
         name: Figure(points[0][name] - points[1][name], *resampling.percentile_interval(ours[name] - theirs[name]))
         for name in points[0]
-        if name in ours
     }
     if first.problem_type == "regression":
         return Comparison(len(first), None, None, None, differences)
@@ -175,10 +162,14 @@ def compare(first: ScoredDocuments, second: ScoredDocuments, resamples: int = RE
 
 
 def _headline(documents: ScoredDocuments, resamples: int, seed: int) -> Figures:
-    """The figures that are sums over documents, with intervals."""
+    """The figures of what is given, with intervals."""
     (statistics,) = _statistics([documents], resamples, seed)
-    found = resampling.intervals(statistics)
-    return {name: Figure(value, *found.get(name, (None, None))) for name, value in _points(documents).items()}
+    return _with_intervals(documents, statistics)
+
+
+def _with_intervals(documents: ScoredDocuments, statistics: Mapping[str, np.ndarray]) -> Figures:
+    points = _points(documents)
+    return {name: Figure(value, *resampling.percentile_interval(statistics[name])) for name, value in points.items()}
 
 
 def _points(documents: ScoredDocuments) -> dict[str, float]:
@@ -202,16 +193,6 @@ def _points(documents: ScoredDocuments) -> dict[str, float]:
     return {_accuracy_name(documents): found.pop("accuracy"), **found}
 
 
-def label_points(truth: np.ndarray, given: np.ndarray, num_labels: int) -> dict[str, float]:
-    """Accuracy (every label of a document right), f1_macro, f1_weighted and f1_micro; where no label is, F1 is NaN.
-
-    Args:
-        truth, given: (documents,) int64 label numbers, or (documents, num_labels) of 0 and 1.
-    """
-    found = resampling.label_statistics(resampling.label_sums(truth, given, num_labels), len(truth))
-    return {name: float(found[name][0]) for name in ("accuracy", "f1_macro", "f1_weighted", "f1_micro")}
-
-
 def _statistics(several: Sequence[ScoredDocuments], resamples: int, seed: int) -> list[dict[str, np.ndarray]]:
     """Each one's (resamples,) statistics, over the same resampled documents."""
     first = several[0]
@@ -219,7 +200,9 @@ def _statistics(several: Sequence[ScoredDocuments], resamples: int, seed: int) -
     contributions, counts = _contributions(several)
     sums = np.split(resampling.resampled_sums(contributions, counts, resamples, seed), len(several), axis=1)
     if first.problem_type == "regression":
-        return [resampling.value_statistics(part, number) for part in sums]
+        ranks = (resampling.resampled_rank_correlations(one.truth, one.given, resamples, seed) for one in several)
+        found = [resampling.value_statistics(part, number) for part in sums]
+        return [figures | {"spearman": rho} for figures, rho in zip(found, ranks, strict=True)]
     found = [resampling.label_statistics(part, number) for part in sums]
     return [{_accuracy_name(first): each.pop("accuracy"), **each} for each in found]
 
@@ -264,23 +247,6 @@ def calibration_error(scores: np.ndarray, documents: ScoredDocuments) -> float:
     if documents.problem_type == "multi_label_classification":
         return expected_calibration_error(scores.ravel(), documents.truth.ravel())
     return expected_calibration_error(scores.max(axis=1), documents.right())
-
-
-def label_figures(names: Sequence[str], truth: np.ndarray, given: np.ndarray) -> list[LabelFigures]:
-    """The figures of each label.
-
-    Args:
-        truth, given: (documents,) int64 label numbers, or (documents, num_labels) of 0 and 1.
-    """
-    sums = resampling.label_sums(truth, given, len(names))
-    rightly, times, support = (counts[0] for counts in resampling.counts_of_labels(sums))
-    precision, recall, f1 = (
-        rightly / np.maximum(times, 1),
-        rightly / np.maximum(support, 1),
-        2 * rightly / np.maximum(times + support, 1),
-    )
-    columns = (column.tolist() for column in (precision, recall, f1, support, times))
-    return [LabelFigures(*row) for row in zip(names, *columns, strict=True)]
 
 
 def _accuracy_name(documents: ScoredDocuments) -> str:

@@ -2,12 +2,14 @@
 
 Accuracy and F1 depend on a sample through sums alone (true positives, labels given, true labels), and documents with
 the same true and given labels add the same. So a resample is a draw of how often each such pattern occurs, and all
-resamples are one matrix product: no statistic is computed document by document.
+resamples are one matrix product: no statistic is computed document by document. Spearman's rho alone is of no such
+sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -32,9 +34,14 @@ def resampled_sums(contributions: Any, counts: np.ndarray, resamples: int, seed:
     Returns:
         (resamples, columns) float64; the same seed gives the same.
     """
+    drawn = resampled_weights(counts, resamples, seed)
+    return np.concatenate([(contributions.T @ weights.T).T for weights in drawn])
+
+
+def resampled_weights(counts: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each pattern is drawn in each resample: (some resamples, patterns) float64, as many as memory takes."""
     generator = np.random.default_rng(seed)
     num_documents, num_patterns = int(counts.sum()), len(counts)
-    sums = np.empty((resamples, contributions.shape[1]))
     few = num_patterns * COST_OF_A_PATTERN < num_documents
     owners = np.empty(0, np.int64) if few else np.repeat(np.arange(num_patterns), counts)
     at_once = max(1, WEIGHTS_AT_ONCE // num_patterns)
@@ -45,8 +52,7 @@ def resampled_sums(contributions: Any, counts: np.ndarray, resamples: int, seed:
         else:
             draws = (owners[generator.integers(num_documents, size=num_documents)] for _ in range(size))
             weights = np.stack([np.bincount(draw, minlength=num_patterns) for draw in draws])
-        sums[start : start + size] = (contributions.T @ weights.T.astype(np.float64)).T
-    return sums
+        yield weights.astype(np.float64)
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float]:
@@ -101,7 +107,7 @@ def label_sums(truth: np.ndarray, given: np.ndarray, num_labels: int) -> np.ndar
 
 
 def label_statistics(sums: np.ndarray, num_documents: int) -> dict[str, np.ndarray]:
-    """Accuracy and micro, macro and weighted F1 of each resample.
+    """Accuracy, micro, macro and weighted F1, and the F1 of each label, of each resample.
 
     A label that is neither true nor given in a resample is left out of its macro mean. Where no label is, there is no
     F1: NaN.
@@ -110,13 +116,21 @@ def label_statistics(sums: np.ndarray, num_documents: int) -> dict[str, np.ndarr
         sums: (resamples, 3 * num_labels + 1), of `label_contributions` or `label_sums`.
     """
     rightly, given, true = counts_of_labels(sums)
-    f1 = np.nan_to_num(_ratio(2 * rightly, given + true))
+    f1_by_label = label_f1(sums)
+    f1 = np.nan_to_num(f1_by_label)
     return {
         "accuracy": sums[:, -1] / num_documents,
         "f1_micro": _ratio(2 * rightly.sum(axis=1), (given + true).sum(axis=1)),
         "f1_macro": _ratio(f1.sum(axis=1), (given + true > 0).sum(axis=1)),
         "f1_weighted": _ratio((f1 * true).sum(axis=1), true.sum(axis=1)),
+        "f1_by_label": f1_by_label,
     }
+
+
+def label_f1(sums: np.ndarray) -> np.ndarray:
+    """(resamples, num_labels) F1 of each label, of such sums; NaN where it is neither true nor given."""
+    rightly, given, true = counts_of_labels(sums)
+    return _ratio(2 * rightly, given + true)
 
 
 def counts_of_labels(sums: np.ndarray) -> list[np.ndarray]:
@@ -145,9 +159,44 @@ def value_statistics(sums: np.ndarray, num_documents: int) -> dict[str, np.ndarr
     return {name: of_targets.mean(axis=1) for name, of_targets in values.items()}
 
 
-def intervals(statistics: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """The percentile interval of each statistic."""
-    return {name: percentile_interval(values) for name, values in statistics.items()}
+def resampled_rank_correlations(truth: np.ndarray, given: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """(resamples,) Spearman's rho, mean over the targets, of the documents that `resampled_sums` draws."""
+    drawn = resampled_weights(np.ones(len(truth), np.int64), resamples, seed)
+    return rank_correlations(truth, given, chain.from_iterable(drawn))
+
+
+def rank_correlations(truth: np.ndarray, given: np.ndarray, resamples: Iterable[np.ndarray]) -> np.ndarray:
+    """(resamples,) Spearman's rho, mean over the targets; NaN where values do not differ.
+
+    Ranks are no sums over documents, so each resample has its own; but values are sorted once.
+
+    Args:
+        truth, given: (documents, targets).
+        resamples: of each, how often it has each document: (documents,) float64.
+    """
+    targets = [(_ranking(true), _ranking(value)) for true, value in zip(truth.T, given.T, strict=True)]
+    return np.array(
+        [np.mean([_correlation(true(row), value(row), row) for true, value in targets]) for row in resamples]
+    )
+
+
+def _ranking(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """From how often each document is there to its rank, less the mean rank; equal values share theirs."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    order, last = np.argsort(places, kind="stable"), np.cumsum(counts) - 1
+
+    def ranks(weights: np.ndarray) -> np.ndarray:
+        through = np.cumsum(weights[order])[last]
+        before = np.concatenate([[0.0], through[:-1]])
+        return np.asarray(((before + through - through[-1]) / 2)[places])
+
+    return ranks
+
+
+def _correlation(ranks: np.ndarray, others: np.ndarray, weights: np.ndarray) -> float:
+    weighted = weights * ranks
+    spread = (weighted @ ranks) * ((weights * others) @ others)
+    return float(weighted @ others / np.sqrt(spread)) if spread > 0 else float("nan")
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

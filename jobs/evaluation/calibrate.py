@@ -20,7 +20,8 @@ from strideformer.calibration import best_thresholds, document_losses, fit_tempe
 from strideformer.checkpoint import checkpoint_folders
 from strideformer.encoder import load_tokenizer
 from strideformer.errors import StrideformerError
-from strideformer.metrics import calibration_error, label_points
+from strideformer.label_figures import label_points
+from strideformer.metrics import calibration_error
 from strideformer.predictions import MULTI_LABEL_THRESHOLD, LabelSpace
 from strideformer.scored_documents import ScoredDocuments
 

@@ -113,10 +113,10 @@ def _labels(evaluation: Evaluation) -> Table:
     rows = sorted(evaluation.per_label, key=lambda row: row.f1)
     left_out = max(len(rows) - LABELS_SHOWN, 0)
     title = f"The {LABELS_SHOWN} labels of lowest F1, of {len(rows)}" if left_out else "Labels, lowest F1 first"
-    table = _table("label", "precision", "recall", "F1", "support", "given", title=title)
+    table = _table("label", "precision", "recall", "F1 (95 % interval)", "support", "given", title=title)
     for row in rows[:LABELS_SHOWN]:
-        shares = (f"{value:.3f}" for value in (row.precision, row.recall, row.f1))
-        table.add_row(row.label, *shares, f"{row.support:,}", f"{row.given:,}")
+        f1 = f"{row.f1:.3f}" + ("" if row.f1_low is None else f" ({row.f1_low:.3f} to {row.f1_high:.3f})")
+        table.add_row(row.label, f"{row.precision:.3f}", f"{row.recall:.3f}", f1, f"{row.support:,}", f"{row.given:,}")
     return table
 
 

@@ -14,7 +14,7 @@ from jobs.training.data import TrainingData
 from jobs.training.labels import REGRESSION, SINGLE
 from jobs.training.verdict import Verdict
 from strideformer import StrideformerConfig
-from strideformer.metrics import label_figures
+from strideformer.label_figures import label_figures
 
 # Settings that say nothing elsewhere and something of whoever trained it.
 OF_THIS_MACHINE = {"train", "validation", "embeddings", "output", "dataset_path", "storage_option", "resume"}

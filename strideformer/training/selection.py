@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from strideformer.errors import StrideformerError
-from strideformer.metrics import label_points
+from strideformer.label_figures import label_points
 from strideformer.model import Strideformer
 from strideformer.training.batches import Collate, pack
 from strideformer.training.documents import Documents, EpochDataset

@@ -108,6 +108,7 @@ def test_labels_are_matched_by_id_and_what_has_no_match_is_counted(
     assert "3 of 6 labelled documents evaluated." in shown
     assert "Labels that the model does not have: shipping (1)." in shown
     assert "66.7 %" in shown
+    assert "F1 (95 % interval)" in shown
 
 
 def test_labels_may_be_a_column_that_classify_kept(tmp_path: Path) -> None:

@@ -136,6 +136,35 @@ def test_the_interval_of_an_accuracy_is_that_of_the_binomial_distribution() -> N
     assert evaluate(single(truth, given), resamples=4000).figures["accuracy"] == figure
 
 
+def test_f1_of_each_label_has_the_interval_that_macro_f1_has() -> None:
+    generator = np.random.default_rng(3)
+    truth, scores = generator.random((80, 1)) < 0.5, generator.random((80, 1))
+    found = evaluate(several(truth, scores))
+    (row,) = found.per_label
+    assert (row.f1, row.f1_low, row.f1_high) == (
+        found.figures["f1_macro"].value,
+        found.figures["f1_macro"].low,
+        found.figures["f1_macro"].high,
+    )
+    never = evaluate(single([0, 1], [0, 2])).per_label[3]
+    assert (never.f1, never.f1_low, never.f1_high) == (0, None, None)
+
+
+def test_a_rank_correlation_has_an_interval() -> None:
+    generator = np.random.default_rng(2)
+    truth = generator.normal(size=300)
+    near, far = truth + generator.normal(size=300) * 0.5, truth + generator.normal(size=300) * 2
+    figure = evaluate(regression(truth, near)).figures["spearman"]
+    assert figure.low is not None
+    assert figure.high is not None
+    # Of normal values Fisher's z of Pearson's r spreads by 1 / sqrt(n - 3), and that of Spearman's by hardly more.
+    z = np.arctanh(figure.value)
+    assert np.arctanh([figure.low, figure.high]) == pytest.approx([z - 2.1 / 300**0.5, z + 2.1 / 300**0.5], abs=0.04)
+    difference = compare(regression(truth, near), regression(truth, far)).differences["spearman"]
+    assert difference.low is not None
+    assert 0 < difference.low < difference.value
+
+
 def test_mcnemar_on_a_known_table() -> None:
     # 10 right only in the first, 2 only in the second, 30 in both, 8 in neither: p = 2 P(B(12, 1/2) <= 2) = 158 / 4096
     truth = np.zeros(50, int)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from scipy.stats import spearmanr
 from sklearn.metrics import f1_score, mean_absolute_error, r2_score, root_mean_squared_error
 
 from strideformer import resampling
@@ -38,6 +39,14 @@ def test_label_statistics_of_the_whole_sample_are_those_of_scikit_learn() -> Non
         assert found[f"f1_{average}"][0] == pytest.approx(f1_score(truth, given, average=average))
 
 
+def test_f1_of_each_label_is_that_of_scikit_learn() -> None:
+    generator = np.random.default_rng(0)
+    truth, given = generator.integers(5, size=80), generator.integers(5, size=80)
+    found = resampling.label_f1(resampling.label_sums(truth, given, 6))[0]
+    assert found[:5] == pytest.approx(f1_score(truth, given, average=None))
+    assert np.isnan(found[5]), "it is neither true nor given"
+
+
 def test_documents_without_any_label_are_right_when_none_is_given() -> None:
     truth = csr_array(np.array([[0, 0], [0, 0]]))
     given = csr_array(np.array([[0, 0], [0, 1]]))
@@ -58,6 +67,28 @@ def test_value_statistics_of_the_whole_sample_are_those_of_scikit_learn() -> Non
     assert found["r2"][0] == pytest.approx(r2_score(truth, given))
     correlations = [np.corrcoef(truth[:, i], given[:, i])[0, 1] for i in range(2)]
     assert found["pearson"][0] == pytest.approx(np.mean(correlations))
+
+
+def test_rank_correlations_of_weighted_documents_are_those_of_as_many_documents() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.integers(6, size=(40, 2)).astype(float)  # with ties
+    given = np.round(truth + generator.normal(size=(40, 2)), 1)
+    weights = generator.integers(3, size=(5, 40))
+    found = resampling.rank_correlations(truth, given, weights)
+    for row, correlation in zip(weights, found, strict=True):
+        drawn = np.repeat(np.arange(40), row)
+        each = [spearmanr(truth[drawn, target], given[drawn, target]).statistic for target in range(2)]
+        assert correlation == pytest.approx(np.mean(each))
+    assert np.isnan(resampling.rank_correlations(np.ones((3, 1)), np.ones((3, 1)), np.ones((1, 3)))).all()
+
+
+def test_resampled_rank_correlations_are_of_the_same_documents_as_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "WEIGHTS_AT_ONCE", 20)
+    truth = np.array([[0.0], [1.0], [2.0]])
+    given = np.array([[0.0], [2.0], [1.0]])
+    drawn = resampling.resampled_sums(np.eye(3), np.ones(3, np.int64), 13, seed=4)
+    found = resampling.resampled_rank_correlations(truth, given, 13, seed=4)
+    np.testing.assert_allclose(found, resampling.rank_correlations(truth, given, drawn))
 
 
 def test_intervals_leave_out_what_is_not_finite() -> None:
