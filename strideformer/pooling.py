@@ -44,13 +44,18 @@ def pool_tokens(
 
 
 def pool_packed(
-    layers: Sequence[Tensor], offsets: Tensor, chunk_pooling: str = "mean", normalize_embeddings: bool = False
+    layers: Sequence[Tensor],
+    offsets: Tensor,
+    runs: Sequence[tuple[int, int]],
+    chunk_pooling: str = "mean",
+    normalize_embeddings: bool = False,
 ) -> Tensor:
     """`pool_tokens` of chunks that lie one after the other without padding.
 
     Args:
         layers: token states of each layer that is read, (num_tokens, hidden_size) of any floating type.
         offsets: (num_chunks + 1,) integers, where each chunk starts and ends; no chunk is empty.
+        runs: (number of chunks, their length) of each run of chunks of one length, in order.
         chunk_pooling, normalize_embeddings: as in `pool_tokens`.
 
     Returns:
@@ -59,8 +64,24 @@ def pool_packed(
     if chunk_pooling == "cls":
         pooled = [states[offsets[:-1].long()].float() for states in layers]
     else:
-        pooled = [torch.segment_reduce(states.float(), "mean", offsets=offsets.long(), axis=0) for states in layers]
+        pooled = [_means(states, offsets, runs) for states in layers]
     return _side_by_side(pooled, normalize_embeddings)
+
+
+def _means(states: Tensor, offsets: Tensor, runs: Sequence[tuple[int, int]]) -> Tensor:
+    """(num_tokens, hidden_size) to (num_chunks, hidden_size) float32.
+
+    Chunks of one length are a matrix, whose mean takes a tenth of ``segment_reduce``: that adds a chunk's tokens one
+    after the other. On an accelerator a launch for each of many runs would cost more than it.
+    """
+    if len(runs) > 1 and states.device.type != "cpu":
+        return torch.segment_reduce(states.float(), "mean", offsets=offsets.long(), axis=0)
+    sizes = [number * length for number, length in runs]
+    means = [
+        of_run.view(number, length, -1).mean(dim=1, dtype=torch.float32)
+        for of_run, (number, length) in zip(states.split(sizes), runs, strict=True)
+    ]
+    return means[0] if len(means) == 1 else torch.cat(means)
 
 
 def _side_by_side(vectors: Sequence[Tensor], normalize_embeddings: bool) -> Tensor:

@@ -13,6 +13,7 @@ from strideformer.stopwatch import synchronize
 
 SIZES = (1024, 2048, 3072)
 TRIES, DEVICE_TRIES = 3, 10
+LEAST_SECONDS = 5e-3  # of what is timed on a device
 
 
 def operations(config: PreTrainedConfig, lengths: np.ndarray) -> float:
@@ -109,11 +110,17 @@ class DeviceRoofs:
         return float(sum(amounts) / sum(seconds))
 
     def _best(self, work: Callable[[], object]) -> float:
-        taken = []
-        for _ in range(DEVICE_TRIES):
-            synchronize(self.device)
-            started = time.perf_counter()
+        """Seconds of one; of many together, since the launch of a short one takes as long as itself."""
+        seconds, repeats = self._seconds(work, 1), 1
+        while seconds < LEAST_SECONDS:
+            repeats *= 2
+            seconds = self._seconds(work, repeats)
+        return min(self._seconds(work, repeats) for _ in range(DEVICE_TRIES)) / repeats
+
+    def _seconds(self, work: Callable[[], object], repeats: int) -> float:
+        synchronize(self.device)
+        started = time.perf_counter()
+        for _ in range(repeats):
             work()
-            synchronize(self.device)
-            taken.append(time.perf_counter() - started)
-        return min(taken)
+        synchronize(self.device)
+        return time.perf_counter() - started

@@ -184,9 +184,12 @@ def test_pooling_ignores_padding() -> None:
     torch.testing.assert_close(pooled[1], states[1].mean(dim=0))
     torch.testing.assert_close(pool_tokens([states], mask, "cls"), states[:, 0])
     packed, offsets = torch.cat([states[0, :2], states[1]]), torch.tensor([0, 2, 6], dtype=torch.int32)
-    torch.testing.assert_close(pool_packed([packed], offsets), pooled)
-    torch.testing.assert_close(pool_packed([packed], offsets, "cls"), states[:, 0])
-    unit = pool_packed([packed, 3 * packed], offsets, "mean", True)
+    runs = [(1, 2), (1, 4)]
+    torch.testing.assert_close(pool_packed([packed], offsets, runs), pooled)
+    whole = pool_packed([states.reshape(8, 3)], torch.tensor([0, 4, 8]), [(2, 4)])
+    torch.testing.assert_close(whole, states.mean(dim=1))
+    torch.testing.assert_close(pool_packed([packed], offsets, runs, "cls"), states[:, 0])
+    unit = pool_packed([packed, 3 * packed], offsets, runs, "mean", True)
     torch.testing.assert_close(unit, torch.cat([torch.nn.functional.normalize(pooled)] * 2, dim=1))
     torch.testing.assert_close(pool_tokens([states, 3 * states], mask, "mean", True), unit)
 
