@@ -33,7 +33,7 @@ class LabelledSettings(JobSettings):
         "--train and --validation are then files of ids and labels, or, without --train, the labels are a column that "
         "the store kept and --validation is a share or another store.",
     )
-    output: str = Field(description="Folder for the checkpoint, on this machine; must not exist.")
+    output: str = Field(description="Local folder for the checkpoint; must not exist.")
     dataset: Literal["arxiv-classification", "health_fact"] | None = Field(
         None, description="A data set of the Hugging Face hub by name, in place of --train and --validation."
     )
@@ -64,6 +64,17 @@ class LabelledSettings(JobSettings):
     storage_option: dict[str, str] = Field(
         default_factory=dict, description="Filesystem options as key=value; never a secret."
     )
+
+    @field_validator("output")
+    @classmethod
+    def _output(cls, value: str) -> str:
+        """As a path, ``s3://bucket/model`` would be a folder ``s3:`` here, which goes with its pod."""
+        path = value.removeprefix("file://")
+        if "://" in path:
+            raise ValueError(
+                f"{value} is not on this machine: the checkpoint is written to a local folder; copy it from there"
+            )
+        return path
 
     @field_validator("validation", mode="before")
     @classmethod
