@@ -59,7 +59,9 @@ class LabelledSettings(JobSettings):
         None, description="A value that stands for no label, such as -1; such documents are left out, as nulls are."
     )
     problem_type: Literal["auto", "single-label", "multi-label", "regression"] = Field(
-        "auto", description="What the labels are, where the column's type says otherwise."
+        "auto",
+        description="What the labels are, where the column's type says otherwise, or leaves it open: floats that are "
+        "all whole are classes (single-label) or values (regression).",
     )
     storage_option: dict[str, str] = Field(
         default_factory=dict, description="Filesystem options as key=value; never a secret."

@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs.train_settings import LabelledSettings
 from jobs.training.labelled import LabelledColumns, LabelledDocuments, describe, read_labelled, split_off
 from jobs.training.labelled_vectors import labelled_by_id, labelled_in_store, open_vectors, require_one_encoder
-from jobs.training.labels import PROBLEM_TYPES, LabelEncoding, infer_problem_type
+from jobs.training.labels import PROBLEM_TYPES, LabelEncoding, choose_problem_type
 from jobs.training.named_datasets import read_named
 from strideformer.encoder_identity import EncoderIdentity
 
@@ -76,8 +76,8 @@ def load_data(settings: LabelledSettings, seed: int) -> TrainingData:
         if settings.validation_share is None:
             validation = read([part.strip() for part in (settings.validation or "").split(",")])
         else:
-            kind = problem_type or infer_problem_type(training.labels.type)
-            training, validation = split_off(training, settings.validation_share, seed, kind)
+            problem_type = choose_problem_type(training.labels, problem_type)
+            training, validation = split_off(training, settings.validation_share, seed, problem_type)
     encoding = LabelEncoding.of(training.labels, problem_type)
     return TrainingData(training, validation, encoding, describe(encoding, training, validation))
 

@@ -37,20 +37,16 @@ class LabelEncoding:
 
         Args:
             column: no null in it.
-            problem_type: None goes by the column's type: strings, booleans and whole numbers are classes, a list of
-                them is several classes each, a number with a fraction or a list of such is a regression.
+            problem_type: as of ``choose_problem_type``.
 
         Raises:
-            StrideformerError: the column's type does not suit, or there are fewer than two classes.
+            StrideformerError: as ``choose_problem_type``, or there are fewer than two classes.
         """
-        kind = infer_problem_type(column.type) if problem_type is None else problem_type
-        if problem_type is None:
-            _refuse_numbers_in_strings(column)
-        _refuse_type(column.type, kind)
+        kind = choose_problem_type(column, problem_type)
         if kind == REGRESSION:
             width = _rows_of_numbers(column).shape[1]
             return cls(kind, ("value",) if width == 1 else tuple(f"value_{index}" for index in range(width)))
-        classes = pc.unique(_flat(column))
+        classes = pc.unique(_classes(column))
         names = classes.take(pc.sort_indices(classes)).cast(pa.string()).to_pylist()
         if len(names) < 2 and kind == SINGLE:
             raise StrideformerError(f"all training documents have the label {names[0]!r}: training needs two classes")
@@ -66,13 +62,13 @@ class LabelEncoding:
         Raises:
             StrideformerError: there are labels that training has not.
         """
-        _refuse_type(column.type, self.problem_type)
+        _refuse_type(column, self.problem_type)
         if self.problem_type == REGRESSION:
             values = _rows_of_numbers(column)
             if values.shape[1] != len(self.names):
                 raise StrideformerError(f"labels have {values.shape[1]} values where training has {len(self.names)}")
             return torch.from_numpy(values)
-        flat = _flat(column).cast(pa.string())
+        flat = _classes(column).cast(pa.string())
         index = pc.index_in(flat, value_set=pa.array(self.names, pa.string()))
         if index.null_count:
             unseen = sorted(set(pc.unique(flat.filter(index.is_null())).to_pylist()))
@@ -124,11 +120,27 @@ def balanced_weights(encoding: LabelEncoding, labels: Tensor) -> list[float]:
     return [float(weight) for weight in np.sqrt(np.maximum(ratio, 1e-3))]
 
 
-def infer_problem_type(kind: pa.DataType) -> str:
-    """The problem that a column of this type poses."""
-    if _is_list(kind):
-        return REGRESSION if pa.types.is_floating(kind.value_type) else MULTI
-    return REGRESSION if pa.types.is_floating(kind) or pa.types.is_decimal(kind) else SINGLE
+def choose_problem_type(column: pa.ChunkedArray, problem_type: str | None = None) -> str:
+    """The problem that training labels pose.
+
+    Args:
+        column: no null in it.
+        problem_type: None goes by the column's type: strings, booleans and whole numbers are classes, a list of them
+            is several classes each, a number with a fraction or a list of such is a regression.
+
+    Raises:
+        StrideformerError: the labels do not suit, or leave open what they are.
+    """
+    kind = problem_type
+    if kind is None:
+        _refuse_numbers_in_strings(column)
+        _refuse_whole_floats(column)
+        inner = column.type.value_type if _is_list(column.type) else column.type
+        kind = MULTI if _is_list(column.type) else SINGLE
+        if pa.types.is_floating(inner) or pa.types.is_decimal(column.type):
+            kind = REGRESSION
+    _refuse_type(column, kind)
+    return kind
 
 
 def has_label(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -166,18 +178,42 @@ def _refuse_numbers_in_strings(column: pa.ChunkedArray) -> None:
     if len(fractions):
         raise StrideformerError(
             f"the labels are strings that are numbers, such as {fractions[0].as_py()!r}: say what they are with "
-            f"--problem-type, regression or single-label"
+            f"--problem-type, single-label or regression"
         )
 
 
-def _refuse_type(kind: pa.DataType, problem_type: str) -> None:
+def _refuse_whole_floats(column: pa.ChunkedArray) -> None:
+    """Whole numbers of which one is missing, as pandas leaves them, would be values to learn without a word.
+
+    Raises:
+        StrideformerError: every label is such a float.
+    """
+    if _are_whole_floats(column):
+        raise StrideformerError(
+            f"the labels are floats that are all whole, such as {column[0].as_py()}: say what they are with "
+            f"--problem-type, single-label or regression"
+        )
+
+
+def _are_whole_floats(column: pa.ChunkedArray) -> bool:
+    if not pa.types.is_floating(column.type):
+        return False
+    try:
+        column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _refuse_type(column: pa.ChunkedArray, problem_type: str) -> None:
+    kind = column.type
     inner = kind.value_type if _is_list(kind) else kind
     types = pa.types
     textual = types.is_string(inner) or types.is_large_string(inner)
     whole = types.is_integer(inner)
     number = whole or types.is_floating(inner) or types.is_decimal(inner)
     suits = {
-        SINGLE: not _is_list(kind) and (textual or whole or types.is_boolean(inner)),
+        SINGLE: not _is_list(kind) and (textual or whole or types.is_boolean(inner) or _are_whole_floats(column)),
         MULTI: _is_list(kind) and (textual or whole),
         REGRESSION: number or (textual and not _is_list(kind)),
     }
@@ -195,6 +231,12 @@ def _is_list(kind: pa.DataType) -> bool:
 
 def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.list_flatten(column) if _is_list(column.type) else column
+
+
+def _classes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Every class that a label names; floats, which are whole here, as the whole numbers that they stand for."""
+    flat = _flat(column)
+    return flat.cast(pa.int64()) if pa.types.is_floating(flat.type) else flat
 
 
 def _rows_of_numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -159,14 +159,15 @@ def test_labels_that_cannot_be_read_are_counted_and_told(tmp_path: Path, capsys:
     assert "no row of the labels can be read" in fails(capsys, *by_id)
 
 
-def test_whole_numbers_are_labels_of_that_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("truth", [[0, 2, 2], [0.0, 2.0, 2.0]], ids=["integers", "as pandas leaves them"])
+def test_whole_numbers_are_labels_of_that_name(tmp_path: Path, truth: list[float]) -> None:
     predictions = single(tmp_path / "out", [0, 1, 2])
     for part in predictions.glob("part-*.parquet"):
         table = pq.read_table(part)
         numbered = pa.StructArray.from_arrays(table.column("scores").combine_chunks().flatten(), names=["0", "1", "2"])
         names = pa.array([str(LABELS.index(name)) for name in table.column("label").to_pylist()])
         pq.write_table(table.set_column(1, "label", names).set_column(3, "scores", numbered), part)
-    pq.write_table(pa.table({"id": ["d0", "d1", "d2"], "label": [0, 2, 2]}), tmp_path / "labels.parquet")
+    pq.write_table(pa.table({"id": ["d0", "d1", "d2"], "label": truth}), tmp_path / "labels.parquet")
     report = call(tmp_path, predictions, "--labels", tmp_path / "labels.parquet", "--id-column", "id")
     assert report["figures"]["accuracy"]["value"] == pytest.approx(2 / 3)
 

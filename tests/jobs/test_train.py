@@ -158,7 +158,7 @@ def test_several_labels_and_pairs_with_a_trained_encoder(tmp_path: Path, encoder
 
 def test_a_regression_of_a_number(tmp_path: Path, encoder: Path) -> None:
     texts, labels = corpus(tmp_path / "plain.parquet", 120, 1)
-    rows = {"text": texts, "score": [float(label == "law") for label in labels]}
+    rows = {"text": texts, "score": [0.5 * (label == "law") for label in labels]}
     pq.write_table(pa.table(rows), tmp_path / "train.parquet")
     more = {"label_column": "score", "validation": "0.25", "epochs": 15}
     assert train.run(settings(tmp_path, encoder, **more))["r2"] > 0.6
@@ -169,7 +169,7 @@ def test_a_regression_of_numbers_far_from_0(tmp_path: Path, encoder: Path) -> No
     texts, labels = corpus(tmp_path / "plain.parquet", 120, 1)
     rows = {"text": texts, "year": [2020.0 if label == "law" else 1990.0 for label in labels]}
     pq.write_table(pa.table(rows), tmp_path / "train.parquet")
-    more = {"label_column": "year", "validation": "0.25", "epochs": 15}
+    more = {"label_column": "year", "problem_type": "regression", "validation": "0.25", "epochs": 15}
     assert train.run(settings(tmp_path, encoder, **more))["mean_absolute_error"] < 8
     predictions = Pipeline(tmp_path / "model", device="cpu")(texts[:40])
     wrong = [abs(prediction.score - year) for prediction, year in zip(predictions, rows["year"][:40], strict=True)]

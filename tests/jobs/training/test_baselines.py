@@ -47,7 +47,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "text": texts,
             "label": labels,
             "topics": [["text", label] for label in labels],
-            "score": [float(label == "law") for label in labels],
+            "score": [0.5 * (label == "law") for label in labels],
         }
     )
     pq.write_table(table, folder / "corpus.parquet")

@@ -48,6 +48,21 @@ def test_labels_become_tensors() -> None:
     assert LabelEncoding.of(column([1, 2, 3]), REGRESSION).problem_type == REGRESSION
 
 
+def test_whole_numbers_that_are_floats_are_asked_about() -> None:
+    """As pandas leaves whole numbers of which one is missing: classes as well as values may be so."""
+    floats = column([10.0, 9.0, 10.0])
+    with pytest.raises(StrideformerError, match=r"such as 10\.0: say .* --problem-type, single-label or regression"):
+        LabelEncoding.of(floats)
+    classes = LabelEncoding.of(floats, SINGLE)
+    assert classes.names == ("9", "10")
+    assert classes.encode(floats).tolist() == [1, 0, 1]
+    assert LabelEncoding.of(column([9, 10])).encode(floats).tolist() == [1, 0, 1], "a null in validation alone"
+    assert LabelEncoding.of(floats, REGRESSION).encode(floats).tolist() == [[10.0], [9.0], [10.0]]
+    assert LabelEncoding.of(column([1.0, 2.5])).problem_type == REGRESSION
+    with pytest.raises(StrideformerError, match="holds double, which does not suit single-label"):
+        LabelEncoding.of(column([9, 10])).encode(column([9.0, 9.5]))
+
+
 def test_what_cannot_be_a_label_is_refused() -> None:
     with pytest.raises(StrideformerError, match="does not suit single-label"):
         LabelEncoding.of(column([0.5]), SINGLE)

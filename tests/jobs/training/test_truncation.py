@@ -106,7 +106,7 @@ def test_a_regression_is_learnt_in_standard_form_and_told_in_its_own_unit(tmp_pa
     law = pc.equal(table.column("topic"), table.column("topic")[0])
     years = pc.if_else(law, 2020.0, 1990.0)
     pq.write_table(table.append_column("year", years), tmp_path / "train.parquet")
-    figures = train.run(settings(tmp_path, label_column="year", epochs=4))
+    figures = train.run(settings(tmp_path, label_column="year", problem_type="regression", epochs=4))
     assert figures["mean_absolute_error"] < 12, "where all are 2005, it is 15"
     predicted = pq.read_table(tmp_path / "out" / "predictions.parquet").column("predicted").to_pylist()
     assert all(1960 < year < 2050 for year in predicted)
