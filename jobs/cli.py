@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.evaluate_settings import EvaluateSettings
-from jobs.settings import ClassifySettings, EmbedSettings, load_settings
+from jobs.settings import ClassifySettings, EmbedSettings, load_settings, read_settings_file
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
 
@@ -59,20 +59,22 @@ def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
 
 
 def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
-    """Arguments to settings.
+    """Arguments to settings; flags win over the file of ``--config``, the file over the defaults.
 
     Raises:
         StrideformerError: a value is missing or wrong.
         SystemExit: an unknown flag (2) or ``--help`` (0), by argparse.
     """
     flags = vars(build_parser(name, kind).parse_intermixed_args(arguments))
-    config = flags.pop("config", None)
+    file = read_settings_file(flags.pop("config", None))
     paths = flags.pop("paths", [])
     if "predictions" in kind.model_fields:
         if len(paths) > 1:
             raise StrideformerError(f"give one folder of PREDICTIONS: {len(paths)} paths were given")
         if paths:
             flags["predictions"] = paths[0]
+    elif len(paths) == 1 and "embeddings" not in flags and {"inputs", "embeddings"} & file.keys():
+        flags["output"] = paths[0]
     elif len(paths) == 1 and "embeddings" not in flags:
         raise StrideformerError(f"give at least one INPUT and then OUTPUT: only {paths[0]!r} was given")
     elif paths:
@@ -80,7 +82,7 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
     for field_name, value in flags.items():
         if typing.get_origin(kind.model_fields[field_name].annotation) is dict:
             flags[field_name] = dict(_key_value(field_name, option) for option in value)
-    return load_settings(kind, flags, config)
+    return load_settings(kind, file | flags)
 
 
 def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arguments: Sequence[str]) -> int:
@@ -152,7 +154,7 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> N
         parser.add_argument(flag, action="append", metavar="KEY=VALUE", help=text)
     elif origin is list:
         metavar = "N[,N]" if typing.get_args(kind) == (int,) else "NAME[,NAME]"
-        parser.add_argument(flag, type=_comma_separated, metavar=metavar, help=text)
+        parser.add_argument(flag, action="extend", type=_comma_separated, metavar=metavar, help=text)
     elif origin is typing.Literal:
         parser.add_argument(flag, choices=typing.get_args(kind), help=text)
     else:

@@ -262,23 +262,31 @@ class EmbedSettings(ShardedSettings):
     )
 
 
-def load_settings(kind: type[Settings], flags: dict[str, Any], config: str | None = None) -> Settings:
-    """Settings from a YAML file and from flags; flags win over the file, the file over the defaults.
+def read_settings_file(file: str | None) -> dict[str, Any]:
+    """Names and values of a YAML file; none of no file.
 
     Raises:
-        StrideformerError: the file cannot be read, or a field is unknown, missing or wrong.
+        StrideformerError: the file cannot be read, or holds something else.
     """
-    values: dict[str, Any] = {}
-    if config is not None:
-        try:
-            values = yaml.safe_load(Path(config).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise StrideformerError(f"cannot read the settings file {config}: {error}") from error
-        if not isinstance(values, dict):
-            raise StrideformerError(f"the settings file {config} must hold one mapping of names to values")
-        values = {str(name).replace("-", "_"): value for name, value in values.items()}
+    if file is None:
+        return {}
     try:
-        return kind.model_validate(values | flags)
+        values = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StrideformerError(f"cannot read the settings file {file}: {error}") from error
+    if not isinstance(values, dict):
+        raise StrideformerError(f"the settings file {file} must hold one mapping of names to values")
+    return {str(name).replace("-", "_"): value for name, value in values.items()}
+
+
+def load_settings(kind: type[Settings], values: dict[str, Any]) -> Settings:
+    """Settings from their values.
+
+    Raises:
+        StrideformerError: a field is unknown, missing or wrong.
+    """
+    try:
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

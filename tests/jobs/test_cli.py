@@ -8,7 +8,7 @@ import pytest
 
 from jobs import cli
 from jobs.evaluate_settings import EvaluateSettings
-from jobs.settings import ClassifySettings, EmbedSettings, load_settings
+from jobs.settings import ClassifySettings, EmbedSettings
 from jobs.settings_table import settings_table
 from strideformer.errors import StrideformerError
 
@@ -24,6 +24,37 @@ def test_paths_and_flags() -> None:
     assert settings.keep_columns == ["x", "y:z"]
     budgets = [parse("a", "out", "--model", "m", "--token-budget", given).token_budget for given in ("auto", "4096")]
     assert budgets == [None, 4096]
+
+
+def test_a_list_may_be_given_bit_by_bit() -> None:
+    settings = parse("a", "out", "--model", "m", "--keep-columns", "x", "--keep-columns", "y,z", "--limit", "3")
+    assert settings.keep_columns == ["x", "y", "z"]
+    bounds = ("predictions", "--label-column", "l", "--length-buckets", "10", "--length-buckets", "20")
+    evaluate = cli.parse("evaluate", EvaluateSettings, bounds)
+    assert evaluate.length_buckets == [10, 20], "in place of the default"
+
+
+def test_a_list_of_flags_takes_the_place_of_the_files(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("keep_columns: [a, b]\n")
+    given = parse("in", "out", "--model", "m", "--config", str(file), "--keep-columns", "c", "--keep-columns", "d")
+    assert given.keep_columns == ["c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("line", "inputs", "embeddings"), [("inputs: [s3://b/in]", ["s3://b/in"], None), ("embeddings: store", [], "store")]
+)
+def test_the_only_path_is_the_output_where_the_file_has_the_rest(
+    tmp_path: Path, line: str, inputs: list[str], embeddings: str | None
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(f"{line}\noutput: elsewhere\nmodel: m\n")
+    settings = parse("out", "--config", str(file))
+    assert (settings.inputs, settings.embeddings, settings.output) == (inputs, embeddings, "out")
+    assert parse("in", "out", "--model", "m").inputs == ["in"]
+    file.write_text("model: m\n")
+    with pytest.raises(StrideformerError, match="give at least one INPUT and then OUTPUT"):
+        parse("out", "--config", str(file))
 
 
 def test_a_store_takes_the_place_of_the_inputs() -> None:
@@ -77,7 +108,7 @@ def test_unknown_fields_of_a_file_are_told(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text("inputs: [a]\noutput: o\nmodel: m\nstrides: 7\n")
     with pytest.raises(StrideformerError, match=r"strides: .*known: inputs"):
-        load_settings(ClassifySettings, {}, str(file))
+        parse("--config", str(file))
 
 
 def test_every_setting_has_a_flag_and_a_description() -> None:
