@@ -1,7 +1,8 @@
 """The train job as a plain Accelerate loop, to be edited: ``python -m jobs.train_loop`` takes what ``train`` takes.
 
 Data, model, batches, optimizer, schedule, figures and the checkpoint are those of ``strideformer train``; with the same
-settings and seed both take the same steps. What this loop leaves out: checkpoints while it runs, and so ``--resume``.
+settings and seed both take the same steps. What this loop leaves out: checkpoints while it runs, and so ``--resume``;
+trackers; processes of Ray; baselines.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from strideformer.training.options import TrainingOptions
 from strideformer.training.pace import Pace
 from strideformer.training.selection import LOWER_IS_BETTER, choose_metric, measure, predict_logits
 from strideformer.training.trainer import TrainingResult
+
+LEFT_OUT = ("workers", "baseline", "resume", "report_to", "checkpoint_steps")
 
 
 def train(
@@ -118,7 +121,13 @@ def together(shares: Sequence[tuple[np.ndarray, np.ndarray]], documents: int) ->
 
 
 def run(settings: TrainSettings) -> dict[str, float]:
-    """Train what the settings say. Returns the figures on validation."""
+    """Train what the settings say. Returns the figures on validation.
+
+    Raises:
+        StrideformerError: the settings ask for what this loop leaves out.
+    """
+    if given := settings.others_than_default(LEFT_OUT):
+        raise StrideformerError(f"the plain loop does not know {given[0]}: leave it out, or use `strideformer train`")
     return training_run.run(settings, train)
 
 

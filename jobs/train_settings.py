@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import yaml
@@ -10,8 +11,9 @@ from pydantic import Field, field_validator, model_validator
 from jobs.settings import JobSettings
 from strideformer.errors import StrideformerError
 
-BASELINES = ("truncate", "mean", "tfidf")
 EPOCHS_UNFROZEN = 4
+# A baseline is trained at once, in this process.
+NOT_OF_BASELINES = ("workers", "resume", "report_to")
 # Over a frozen encoder as many passes as show so many documents, within these bounds: see tests/benchmarks/ACCURACY.md.
 DOCUMENTS_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 24_000, 12, 30
 
@@ -189,6 +191,18 @@ class TrainSettings(LabelledSettings):
         if self.pair_column == self.text_column:
             raise ValueError(f"pair_column and text_column are both {self.text_column!r}: name two columns")
         return self
+
+    @model_validator(mode="after")
+    def _baseline(self) -> Self:
+        given = self.others_than_default(NOT_OF_BASELINES) if self.baseline else []
+        if given:
+            raise ValueError(f"--baseline {self.baseline} does not know {given[0]}: leave it out")
+        return self
+
+    def others_than_default(self, names: Sequence[str]) -> list[str]:
+        """The flags of those of these settings that say something else than they do by default."""
+        values = ((name, type(self).model_fields[name].default) for name in names)
+        return ["--" + name.replace("_", "-") for name, default in values if getattr(self, name) != default]
 
     def passes(self, documents: int) -> int:
         """``epochs``, or its default for so many training documents."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from jobs import train_loop
+from jobs.train_settings import TrainSettings
 from strideformer import Chunker
 from strideformer.errors import StrideformerError
 from strideformer.training import TrainingOptions
@@ -57,3 +58,21 @@ def test_what_the_plain_loop_cannot_do_is_told(tmp_path: Path) -> None:
         train_loop.train(
             new_model(), separable(5, 1), separable(5, 2), COLLATE, TrainingOptions(), tmp_path, resume=True
         )
+
+
+@pytest.mark.parametrize(
+    ("more", "flag"),
+    [
+        ({"workers": 4}, "--workers"),
+        ({"baseline": "mean"}, "--baseline"),
+        ({"resume": True}, "--resume"),
+        ({"report_to": "tensorboard"}, "--report-to"),
+        ({"checkpoint_steps": 5}, "--checkpoint-steps"),
+    ],
+)
+def test_settings_that_are_not_of_the_plain_loop_are_refused_before_anything_is_read(
+    more: dict[str, Any], flag: str
+) -> None:
+    given = {"train": ["/nowhere"], "validation": "0.1", "output": "o", "encoder": "/nowhere"}
+    with pytest.raises(StrideformerError, match=f"the plain loop does not know {flag}: leave it out, or use"):
+        train_loop.run(TrainSettings.model_validate(given | more))

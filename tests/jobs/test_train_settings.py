@@ -34,3 +34,13 @@ def test_an_output_that_is_no_local_folder_is_refused_before_anything_is_read(
 def test_the_url_of_a_local_folder_is_its_path(tmp_path: Path) -> None:
     assert given(output=f"file://{tmp_path}/model").output == f"{tmp_path}/model"
     assert given(output="a/b:c").output == "a/b:c"
+
+
+@pytest.mark.parametrize("baseline", ["truncate", "mean", "tfidf"])
+@pytest.mark.parametrize(
+    ("more", "flag"),
+    [({"workers": 2}, "--workers"), ({"resume": True}, "--resume"), ({"report_to": "wandb"}, "--report-to")],
+)
+def test_what_a_baseline_does_not_know_is_refused(baseline: str, more: dict[str, Any], flag: str) -> None:
+    with pytest.raises(ValueError, match=f"--baseline {baseline} does not know {flag}: leave it out"):
+        given(baseline=baseline, **more)
