@@ -147,7 +147,9 @@ def _add_flag(parser: argparse.ArgumentParser, name: str, field: FieldInfo) -> N
     kind = _without_none(field.annotation)
     origin = typing.get_origin(kind)
     default = "" if field.default is None or field.is_required() or field.default_factory else f" [{field.default}]"
-    text = (field.description or "").replace("%", "%%") + ("" if kind is bool else default)
+    if kind is bool:
+        default = " [default: on]" if field.default else ""
+    text = (field.description or "").replace("%", "%%") + default
     if kind is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
     elif origin is dict:

@@ -258,7 +258,8 @@ class EmbedSettings(ShardedSettings):
     chunk_layers: list[int] | None = Field(
         None,
         description="Layers of an encoder that make a chunk's vector, side by side, such as 0,-1 for its embeddings "
-        "and its last layer; default: -1 alone. A checkpoint has its own.",
+        "and its last layer; --chunk-layers=-2,-1 where the first is negative; default: -1 alone. A checkpoint has "
+        "its own.",
     )
 
 

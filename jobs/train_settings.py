@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from jobs.output.limit import share_of
 from jobs.settings import JobSettings
 from strideformer.errors import StrideformerError
 
@@ -27,7 +28,7 @@ class LabelledSettings(JobSettings):
     validation: str | None = Field(
         None,
         description="Labelled documents that choose the best checkpoint, or a share of the training documents to set "
-        "apart for that, such as 0.1, split by label and seed.",
+        "apart for that, such as 0.1 or 10%, split by label and seed.",
     )
     embeddings: list[str] = Field(
         default_factory=list,
@@ -83,16 +84,18 @@ class LabelledSettings(JobSettings):
     @field_validator("validation", mode="before")
     @classmethod
     def _validation(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, float) else value
+        text = str(value) if isinstance(value, int | float) else value
+        share = _share(text) if isinstance(text, str) else None
+        if share is not None and not 0 < share < 1:
+            raise ValueError(
+                f"{text} is no share of the training documents: give one between 0 and 1, such as 0.1 or 10%"
+            )
+        return text
 
     @property
     def validation_share(self) -> float | None:
         """The share of the training documents that ``validation`` names; None if it names files."""
-        try:
-            share = float(self.validation or "")
-        except ValueError:
-            return None
-        return share if 0 < share < 1 else None
+        return _share(self.validation or "")
 
 
 class TrainSettings(LabelledSettings):
@@ -116,7 +119,7 @@ class TrainSettings(LabelledSettings):
     chunk_layers: list[int] | None = Field(
         None,
         description="Layers of the encoder that make a chunk's vector, side by side, such as 0,-1 for its embeddings "
-        "and its last layer [-1].",
+        "and its last layer; --chunk-layers=-2,-1 where the first is negative [-1].",
     )
     train_max_chunks: int | None = Field(
         None, ge=1, description="In training, a random subset of so many chunks of a longer document in each epoch."
@@ -143,8 +146,9 @@ class TrainSettings(LabelledSettings):
     )
     metric: str | None = Field(
         None,
-        description="What chooses the best checkpoint: accuracy, f1_macro, f1_weighted or loss; f1_micro for several "
-        "labels; mean_squared_error, mean_absolute_error or r2 for regression.",
+        description="What chooses the best checkpoint, by default the first: of one label accuracy, f1_macro, "
+        "f1_weighted or loss; of several f1_micro, f1_macro, accuracy or loss; of a regression mean_squared_error, "
+        "mean_absolute_error, r2 or loss.",
     )
     early_stopping: int | None = Field(None, ge=1, description="End after so many evaluations without a better one.")
     checkpoint_steps: int | None = Field(
@@ -211,6 +215,17 @@ class TrainSettings(LabelledSettings):
         if not self.freeze_first_model:
             return EPOCHS_UNFROZEN
         return min(max(-(-DOCUMENTS_SHOWN // documents), FEWEST_EPOCHS), MOST_EPOCHS)
+
+
+def _share(text: str) -> float | None:
+    """A number, or a percentage; None of anything else."""
+    percentage = share_of(text)
+    if percentage is not None:
+        return float(percentage)
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def require_training_packages() -> None:

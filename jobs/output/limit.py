@@ -13,7 +13,13 @@ from strideformer.errors import StrideformerError
 # Before so many documents a share says little: the bad ones of a corpus often lie together.
 DOCUMENTS_BEFORE_A_SHARE = 1000
 _REASONS_TOLD = 3
-_PATTERN = re.compile(r"(\d+)|(\d+(?:\.\d+)?)\s*%")
+_NUMBER, _PERCENTAGE = re.compile(r"\d+"), re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+def share_of(text: str) -> Fraction | None:
+    """What ``5%`` is of 1; None of what is no percentage."""
+    found = _PERCENTAGE.fullmatch(text.strip())
+    return None if found is None else Fraction(found[1]) / 100
 
 
 class TooManyQuarantinedError(StrideformerError):
@@ -47,12 +53,12 @@ class QuarantineLimit:
         """
         if text is None:
             return cls("", planned)
-        found = _PATTERN.fullmatch(text.strip())
-        if found is None or (found[2] is not None and Fraction(found[2]) > 100):
+        share = share_of(text)
+        if share is not None and share <= 1:
+            return cls(text, planned, share=share)
+        if not _NUMBER.fullmatch(text.strip()):
             raise ValueError(f"max_quarantined {text!r} is neither a number of documents (100) nor a share (5%)")
-        if found[1] is not None:
-            return cls(text, planned, number=int(found[1]))
-        return cls(text, planned, share=Fraction(found[2]) / 100)
+        return cls(text, planned, number=int(text))
 
     def exceeded(self, total: Receipt) -> bool:
         """True as soon as it is certain for a number; for a share once enough documents are done, or all."""

@@ -10,6 +10,7 @@ from jobs import cli
 from jobs.evaluate_settings import EvaluateSettings
 from jobs.settings import ClassifySettings, EmbedSettings
 from jobs.settings_table import settings_table
+from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
 
 
@@ -117,6 +118,16 @@ def test_every_setting_has_a_flag_and_a_description() -> None:
         assert field.description, name
         if name not in ("inputs", "output", "predictions"):
             assert "--" + name.replace("_", "-") in text
+
+
+def test_help_says_what_is_on_by_default() -> None:
+    text = " ".join(cli.build_parser("train", TrainSettings).format_help().split())
+    for name, field in TrainSettings.model_fields.items():
+        if field.annotation is bool:
+            flag = "--no-" + name.replace("_", "-")
+            described = f"{field.description} [default: on]" if field.default else field.description
+            assert f"{flag} {described}" in text
+    assert text.count("[default: on]") == 3
 
 
 def test_flags_are_frozen() -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from jobs import cli
+from jobs.settings import EmbedSettings
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
+from strideformer.training.selection import METRICS
 
 
 def parse(*arguments: str) -> TrainSettings:
@@ -44,3 +46,28 @@ def test_the_url_of_a_local_folder_is_its_path(tmp_path: Path) -> None:
 def test_what_a_baseline_does_not_know_is_refused(baseline: str, more: dict[str, Any], flag: str) -> None:
     with pytest.raises(ValueError, match=f"--baseline {baseline} does not know {flag}: leave it out"):
         given(baseline=baseline, **more)
+
+
+def test_help_says_which_metric_is_the_default() -> None:
+    text = TrainSettings.model_fields["metric"].description or ""
+    assert "by default the first" in text
+    for names in METRICS.values():
+        assert f" {', '.join(names[:-1])} or {names[-1]}" in text
+
+
+@pytest.mark.parametrize(("text", "share"), [("0.1", 0.1), (0.25, 0.25), ("10%", 0.1), ("12.5 %", 0.125), ("a", None)])
+def test_a_share_of_validation_is_a_number_or_a_percentage(text: Any, share: float | None) -> None:
+    assert given(validation=text).validation_share == share
+
+
+@pytest.mark.parametrize("text", ["1.5", "0", "-0.1", "1", 1, "0%", "100%", "150%"])
+def test_a_number_that_is_no_share_is_no_file_either(text: Any) -> None:
+    with pytest.raises(ValueError, match=f"{text} is no share of the training documents: .* 0.1 or 10%"):
+        given(validation=text)
+
+
+def test_layers_may_begin_with_a_negative_one() -> None:
+    required = ("--train", "a", "--validation", "0.1", "--output", "o", "--encoder", "e")
+    assert parse(*required, "--chunk-layers=-2,-1").chunk_layers == [-2, -1]
+    for kind in (TrainSettings, EmbedSettings):
+        assert "--chunk-layers=-2,-1" in (kind.model_fields["chunk_layers"].description or "")
