@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import shutil
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from transformers.utils import logging
 from strideformer.errors import StrideformerError
 from strideformer.locations import checkpoint_folders, resolve_encoder
 
+# Arguments of ``from_pretrained`` that say where a file is.
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
 __all__ = [
     "checkpoint_folders",
     "hash_of_left_out",
@@ -26,6 +30,7 @@ __all__ = [
     "new_first_model",
     "resolve_encoder",
     "share_weights",
+    "stored_config",
     "weights_hash",
 ]
 
@@ -55,6 +60,18 @@ def load_first_model(name: str | Path, **kwargs: Any) -> PreTrainedModel:
         ) from error
     finally:
         logging.set_verbosity(verbosity)
+
+
+def stored_config(name: str | os.PathLike[str], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model's own config.json says, whatever the caller wants instead.
+
+    Args:
+        name: a folder or hub id.
+        arguments: of ``from_pretrained``.
+    """
+    where = {key: arguments[key] for key in HUB_ARGUMENTS if key in arguments}
+    values: dict[str, Any] = PreTrainedConfig.get_config_dict(name, **where)[0]
+    return values
 
 
 def new_first_model(config: PreTrainedConfig) -> PreTrainedModel:

@@ -23,6 +23,7 @@ from strideformer.checkpoint import (
     new_first_model,
     resolve_encoder,
     share_weights,
+    stored_config,
 )
 from strideformer.chunk_inputs import ChunkInputs, Standardization, drop_chunks, pad_documents, put_back
 from strideformer.config import StrideformerConfig, name_of_encoder
@@ -68,7 +69,9 @@ class Strideformer(PreTrainedModel):
     """
 
     config_class = StrideformerConfig
-    base_model_prefix = "first_model"  # so an encoder's own folder loads too, given a config
+    # No prefix: with "first_model", transformers would take what it renames in the files of some encoders (NomicBERT,
+    # Jina v3, GTE) for names of the whole model, and rename the second model's weights along with them.
+    base_model_prefix = ""
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _keys_to_ignore_on_load_unexpected = [r"^first_model\.pooler\.", r"^first_model\.embeddings\.position_ids$"]  # noqa: RUF012
@@ -100,12 +103,24 @@ class Strideformer(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Self:
         """Load a trained checkpoint, of this package or of 0.2.0, with its encoder from where the config says.
 
+        An encoder's own folder, given a ``config``, is the first model of a new Strideformer.
+
         Raises:
-            StrideformerError: the checkpoint was saved without its encoder, and that is not to be found or is not
-                the one that it was trained with.
+            StrideformerError: the checkpoint lacks weights; or it was saved without its encoder, and that is not to be
+                found or is not the one that it was trained with.
         """
-        loaded: Self = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model: Self = loaded[0] if isinstance(loaded, tuple) else loaded  # a tuple with output_loading_info
+        with_info = kwargs.pop("output_loading_info", False)
+        stored = stored_config(pretrained_model_name_or_path, kwargs)
+        of_encoder = stored.get("model_type", cls.config_class.model_type) != cls.config_class.model_type
+        # Names in an encoder's own folder are without the prefix, which transformers adds for a model that has one.
+        loader: Any = type(cls.__name__, (cls,), {"base_model_prefix": "first_model"}) if of_encoder else cls
+        model: Self
+        model, info = super(Strideformer, loader).from_pretrained(
+            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+        )
+        model.__class__ = cls
+        if info["missing_keys"] and not of_encoder:
+            cls._refuse_partial(pretrained_model_name_or_path, info["missing_keys"], stored)
         name, expected = model.config.first_model_name, model.config.first_model_hash
         if expected is not None:
             encoder = load_named_first_model(name, expected, str(pretrained_model_name_or_path))
@@ -116,7 +131,7 @@ class Strideformer(PreTrainedModel):
             model.config.first_model_config._name_or_path = name
         if model.config.freeze_first_model:
             model.first_model.requires_grad_(False)  # transformers put new parameters in place of those of __init__
-        return loaded
+        return (model, info) if with_info else model  # type: ignore[return-value]  # as transformers has it
 
     def save_pretrained(
         self,
@@ -262,12 +277,29 @@ class Strideformer(PreTrainedModel):
         unit = (self.config.target_means, self.config.target_deviations)
         return in_own_unit(logits, *unit), in_own_unit(chunk_logits[present], *unit), states
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Those of the first model."""
+        embeddings: nn.Module = self.first_model.get_input_embeddings()
+        return embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Those of the first model."""
+        self.first_model.set_input_embeddings(value)
+
     def train(self, mode: bool = True) -> Self:
         """As usual, but a frozen first model stays in evaluation mode, without dropout."""
         super().train(mode)
         if self.config.freeze_first_model:
             self.first_model.eval()
         return self
+
+    @classmethod
+    def _refuse_partial(cls, name: str | os.PathLike[str], missing: set[str], stored: dict[str, Any]) -> None:
+        """Weights that a checkpoint's own config says it has; those of fields that the caller changed may be new."""
+        with torch.device("meta"):
+            missing = missing & cls(StrideformerConfig.from_dict(stored)).state_dict().keys()
+        if missing:
+            raise StrideformerError(f"the checkpoint {name} has no weights for {min(missing)}: give a whole checkpoint")
 
     def _layers(self, input_ids: Tensor, attention_mask: Tensor | None, types: Tensor | None) -> list[Tensor]:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}

@@ -75,11 +75,9 @@ def test_loading_an_old_checkpoint_warns_of_nothing(said: list[str]) -> None:
 
 def test_warnings_would_be_seen(said: list[str], tmp_path: Path) -> None:
     weights = torch.load(OLD / "pytorch_model.bin", weights_only=True)
-    del weights["classifier.bias"]
     torch.save(weights | {"strange": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
     (tmp_path / "config.json").write_bytes((OLD / "config.json").read_bytes())
     Strideformer.from_pretrained(tmp_path)
-    assert "classifier.bias" in "".join(said)
     assert "strange" in "".join(said)
 
 

@@ -11,19 +11,23 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
     DebertaV2Config,
     DistilBertConfig,
+    GteConfig,
+    JinaEmbeddingsV3Config,
     ModernBertConfig,
     MPNetConfig,
+    NomicBertConfig,
     RobertaConfig,
 )
 
 from strideformer import Strideformer, StrideformerConfig, StrideformerError
+from strideformer.aggregator import load_aggregator
 from strideformer.checkpoint import load_first_model, weights_hash
 from tests.strideformer.small_encoders import (
     MINILM,
@@ -136,6 +140,9 @@ def test_encoder_in_shards_is_the_same_encoder(tmp_path: Path, encoder: Path, li
         (DistilBertConfig, {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}),
         (ModernBertConfig, dict.fromkeys(("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"), 1)),
         (DebertaV2Config, {}),
+        (NomicBertConfig, {}),  # of these three, transformers renames the weights as it loads and saves them
+        (JinaEmbeddingsV3Config, {}),
+        (GteConfig, {}),
     ],
 )
 def test_other_families_of_encoders(tmp_path: Path, kind: Any, changes: dict[str, Any]) -> None:
@@ -154,6 +161,18 @@ def test_other_families_of_encoders(tmp_path: Path, kind: Any, changes: dict[str
     for whole in (True, False):
         model.save_pretrained(tmp_path / f"{whole}", include_first_model=whole)
         same_logits(Strideformer.from_pretrained(tmp_path / f"{whole}"), model)
+        alone = load_aggregator(tmp_path / f"{whole}").second_model.state_dict()
+        assert all(torch.equal(alone[name], weight) for name, weight in model.second_model.state_dict().items())
+
+
+def test_checkpoint_that_is_not_whole_is_refused(tmp_path: Path, encoder: Path) -> None:
+    over(encoder).save_pretrained(tmp_path / "partial")
+    file = tmp_path / "partial" / "model.safetensors"
+    whole = load_file(file)
+    for name in ("classifier.weight", "first_model.embeddings.word_embeddings.weight"):
+        save_file({key: weight for key, weight in whole.items() if key != name}, file, {"format": "pt"})
+        with pytest.raises(StrideformerError, match=f"partial has no weights for {name}: give a whole checkpoint"):
+            Strideformer.from_pretrained(tmp_path / "partial")
 
 
 def test_given_name_is_written(tmp_path: Path, encoder: Path) -> None:
@@ -241,6 +260,7 @@ def test_encoder_loaded_with_a_strideformer_config_is_the_first_model(encoder: P
     first = AutoConfig.from_pretrained(encoder)
     config = StrideformerConfig(first, num_hidden_layers=1, num_attention_heads=2, initializer_range=0.3)
     model = Strideformer.from_pretrained(encoder, config=config)
+    assert type(model) is Strideformer
     expected = load_first_model(encoder).state_dict()
     assert weights_hash(model.first_model.state_dict()) == weights_hash(expected)
     assert 0.1 < model.second_model.layers[0].linear1.weight.std() < 0.5
