@@ -17,9 +17,9 @@ def document_loss(logits: Tensor, labels: Tensor, config: StrideformerConfig) ->
         logits: (documents, num_labels).
         labels: (documents,) whole numbers for one class each; (documents, num_labels) for several labels each;
             (documents,) or (documents, num_labels) for regression.
-        config: ``problem_type`` None is told from the labels, for this call alone: one label is regression, whole
-            numbers are classes, all else is several labels. ``loss``, ``focal_gamma``, ``class_weights`` and
-            ``label_smoothing`` shape the loss of classes. Errors of a regression are counted in ``target_deviations``.
+        config: ``problem_type`` None is told from the labels, by `problem_type_of`. ``loss``, ``focal_gamma``,
+            ``class_weights`` and ``label_smoothing`` shape the loss of classes. Errors of a regression are counted in
+            ``target_deviations``.
 
     Returns:
         Scalar, the mean over the documents; with class weights of single labels the weighted mean, as torch has it.
@@ -27,11 +27,7 @@ def document_loss(logits: Tensor, labels: Tensor, config: StrideformerConfig) ->
     Raises:
         StrideformerError: the labels are not as many as the logits.
     """
-    problem_type = config.problem_type
-    if problem_type is None:
-        whole = labels.dtype in (torch.long, torch.int)
-        problem_type = "single_label_classification" if whole else "multi_label_classification"
-        problem_type = "regression" if logits.shape[1] == 1 else problem_type
+    problem_type = config.problem_type or problem_type_of(labels, logits.shape[1])
     expected = len(logits) if problem_type == "single_label_classification" else logits.numel()
     if labels.numel() != expected:
         raise StrideformerError(
@@ -55,6 +51,14 @@ def document_loss(logits: Tensor, labels: Tensor, config: StrideformerConfig) ->
         return _focal_binary_cross_entropy(logits, given, config.focal_gamma, weights)
     smooth = given * (1 - config.label_smoothing) + config.label_smoothing / 2
     return F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights)
+
+
+def problem_type_of(labels: Tensor, num_labels: int) -> str:
+    """One label is a regression, whole numbers are classes, all else is several labels a document."""
+    if num_labels == 1:
+        return "regression"
+    whole = labels.dtype in (torch.long, torch.int)
+    return "single_label_classification" if whole else "multi_label_classification"
 
 
 def _focal_cross_entropy(logits: Tensor, classes: Tensor, gamma: float, weights: Tensor | None) -> Tensor:

@@ -30,7 +30,7 @@ from strideformer.config import StrideformerConfig, name_of_encoder
 from strideformer.document_head import DocumentHead, in_own_unit
 from strideformer.errors import StrideformerError
 from strideformer.layers import states_of_layers
-from strideformer.losses import document_loss
+from strideformer.losses import document_loss, problem_type_of
 from strideformer.pooling import pool_tokens
 from strideformer.second_model import SecondModel
 
@@ -189,7 +189,8 @@ class Strideformer(PreTrainedModel):
             input_ids, attention_mask, token_type_ids: (num_chunks, length), all documents' chunks one after the
                 other, padded to one length.
             labels: (documents,) int64; (documents, num_labels) float for multi-label; (documents,) or
-                (documents, num_labels) float for regression.
+                (documents, num_labels) float for regression. Without a ``problem_type`` their kind is told from them,
+                and in training written to the config, so that the model is read as it was trained.
             batch_size: number of documents when all have the same number of chunks, as 0.2.0 had it.
             chunk_counts: (documents,) int64, the number of chunks of each document, which may differ.
             chunk_vectors: (num_chunks, chunk_vector_size), in place of input_ids, of a first model that has run.
@@ -211,6 +212,8 @@ class Strideformer(PreTrainedModel):
         token_logits = self._token_logits(token_bag_ids, token_bag_counts, token_bag_sizes, len(counts))
         logits, chunk_logits, states = self.aggregate(chunk_vectors, counts, token_logits=token_logits)
         loss = None if labels is None else document_loss(logits, labels, self.config)
+        if labels is not None and self.training and self.config.problem_type is None:
+            self.config.problem_type = problem_type_of(labels, self.config.num_labels)
         output = StrideformerOutput(loss, logits, chunk_logits)
         if self.config.output_hidden_states if output_hidden_states is None else output_hidden_states:
             output["first_model_hidden_states"] = layers[-1] if layers else None

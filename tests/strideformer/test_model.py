@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from strideformer import Strideformer, StrideformerError, StrideformerOutput
 from strideformer.aggregator_options import CHUNK_POSITIONS, DOCUMENT_POOLINGS
+from strideformer.predictions import LabelSpace
 from tests.strideformer.small_models import COUNTS, LAYERS, chunks, close, logits_alone, make
 
 KINDS = list(product(DOCUMENT_POOLINGS, CHUNK_POSITIONS))
@@ -190,13 +191,24 @@ def test_counts_may_be_a_list() -> None:
     close(model(**inputs, chunk_counts=COUNTS.tolist()).logits, model(**inputs, chunk_counts=COUNTS).logits, 0)
 
 
-def test_kind_of_loss_is_told_anew_at_each_call() -> None:
+def test_kind_of_loss_is_told_anew_at_each_call_that_trains_nothing() -> None:
     model, inputs = make(), chunks()
     for labels in (WHOLE, MANY, WHOLE):
         output = model(**inputs, labels=labels, chunk_counts=COUNTS)
         function = F.cross_entropy if labels is WHOLE else F.binary_cross_entropy_with_logits
         close(output.loss, function(output.logits, labels))
     assert model.config.problem_type is None
+
+
+@pytest.mark.parametrize(("labels", "others"), [(WHOLE, MANY), (MANY, WHOLE)])
+def test_a_model_is_read_as_it_was_trained(tmp_path: Path, labels: Tensor, others: Tensor) -> None:
+    model, inputs = make().train(), chunks()
+    kind = "single_label_classification" if labels is WHOLE else "multi_label_classification"
+    model(**inputs, labels=labels, chunk_counts=COUNTS)
+    model.save_pretrained(tmp_path)
+    assert LabelSpace.of(Strideformer.from_pretrained(tmp_path).config).problem_type == kind
+    with pytest.raises(StrideformerError, match=f"do not fit logits .* in {kind}"):
+        model(**inputs, labels=others, chunk_counts=COUNTS)
 
 
 def test_input_embeddings_are_those_of_the_first_model() -> None:
