@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from strideformer.errors import StrideformerError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 DTYPES = {
     "float32": torch.float32,
@@ -35,6 +40,12 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise StrideformerError(f"device {device!r} was asked for but torch sees no CUDA GPU: use auto or cpu")
     return chosen
+
+
+def published_dtype(model: PreTrainedModel) -> torch.dtype:
+    """Of a model's weights, or bf16 where its config says so: a whole checkpoint is loaded in the aggregator's fp32."""
+    of_weights: torch.dtype = model.dtype
+    return torch.bfloat16 if model.config.dtype is torch.bfloat16 else of_weights
 
 
 def choose_dtype(

@@ -17,7 +17,7 @@ from strideformer.checkpoint import load_first_model, resolve_encoder
 from strideformer.chunk_batches import ChunkAssembler, SortedChunks
 from strideformer.chunking import Chunker, ChunkViews
 from strideformer.config import check_positions
-from strideformer.devices import choose_device, choose_dtype
+from strideformer.devices import choose_device, choose_dtype, published_dtype
 from strideformer.layers import LAST, states_of_layers
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
@@ -61,7 +61,7 @@ class ChunkEncoder:
     ) -> None:
         check_positions(first_model.config, chunker.max_length)
         self.device = choose_device(device)
-        self.dtype = choose_dtype(dtype, self.device, first_model.dtype)
+        self.dtype = choose_dtype(dtype, self.device, published_dtype(first_model))
         self.first_model = first_model.eval().to(device=self.device, dtype=self.dtype)
         self.chunker = chunker
         self.chunk_pooling = chunk_pooling

@@ -119,12 +119,17 @@ class Strideformer(PreTrainedModel):
             pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
         )
         model.__class__ = cls
-        if info["missing_keys"] and not of_encoder:
-            cls._refuse_partial(pretrained_model_name_or_path, info["missing_keys"], stored)
+        dtype_is_asked = kwargs.get("dtype", kwargs.get("torch_dtype", "auto")) not in ("auto", None)
+        if not of_encoder:
+            own = StrideformerConfig.from_dict(stored)
+            if not dtype_is_asked:  # transformers put that of the whole checkpoint in its place
+                model.config.first_model_config.dtype = own.first_model_config.dtype
+            if info["missing_keys"]:
+                cls._refuse_partial(pretrained_model_name_or_path, info["missing_keys"], own)
         name, expected = model.config.first_model_name, model.config.first_model_hash
         if expected is not None:
             encoder = load_named_first_model(name, expected, str(pretrained_model_name_or_path))
-            if kwargs.get("dtype", kwargs.get("torch_dtype", "auto")) in ("auto", None):
+            if not dtype_is_asked:
                 model.first_model.to(encoder.dtype)
             model.first_model.load_state_dict(encoder.state_dict())
             model.first_model.eval()
@@ -297,10 +302,10 @@ class Strideformer(PreTrainedModel):
         return self
 
     @classmethod
-    def _refuse_partial(cls, name: str | os.PathLike[str], missing: set[str], stored: dict[str, Any]) -> None:
+    def _refuse_partial(cls, name: str | os.PathLike[str], missing: set[str], own: StrideformerConfig) -> None:
         """Weights that a checkpoint's own config says it has; those of fields that the caller changed may be new."""
         with torch.device("meta"):
-            missing = missing & cls(StrideformerConfig.from_dict(stored)).state_dict().keys()
+            missing = missing & cls(own).state_dict().keys()
         if missing:
             raise StrideformerError(f"the checkpoint {name} has no weights for {min(missing)}: give a whole checkpoint")
 

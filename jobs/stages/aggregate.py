@@ -74,7 +74,8 @@ class Aggregate:
         self.labels = LabelSpace.of(strideformer.config)
         self.reads_bags = bool(strideformer.config.bag_of_tokens)
         self.seconds = 0.0  # spent on the shard at hand
-        self.aggregator = DocumentAggregator(strideformer, device, choose_dtype(options.dtype, device))
+        dtype = choose_dtype(options.dtype, device, strideformer.config.first_model_config.dtype)  # as the encoder does
+        self.aggregator = DocumentAggregator(strideformer, device, dtype)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         import torch

@@ -29,6 +29,7 @@ from transformers import (
 from strideformer import Strideformer, StrideformerConfig, StrideformerError
 from strideformer.aggregator import load_aggregator
 from strideformer.checkpoint import load_first_model, weights_hash
+from strideformer.devices import choose_dtype, published_dtype
 from tests.strideformer.small_encoders import (
     MINILM,
     PACKAGE,
@@ -85,7 +86,12 @@ def test_encoder_in_bf16_does_not_cut_the_second_model_to_it(tmp_path: Path, inc
     assert loaded.first_model.dtype == (torch.float32 if include_first_model else torch.bfloat16)
     for name, weight in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name].to(weight.dtype), weight), name
+    assert choose_dtype("auto", torch.device("cuda"), published_dtype(loaded.first_model)) is torch.bfloat16
+    loaded.save_pretrained(tmp_path / "again")
+    again = Strideformer.from_pretrained(tmp_path / "again").first_model
+    assert choose_dtype("auto", torch.device("cuda"), published_dtype(again)) is torch.bfloat16
     asked = Strideformer.from_pretrained(tmp_path / "saved", dtype=torch.float16)
+    assert choose_dtype("auto", torch.device("cuda"), published_dtype(asked.first_model)) is torch.float16
     assert {weight.dtype for weight in asked.parameters()} == {torch.float16}
 
 
