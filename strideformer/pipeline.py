@@ -123,7 +123,8 @@ class Pipeline:
                 (nested lists), ``np`` or ``pt``, (num_documents, num_labels) float32.
 
         Raises:
-            StrideformerError: an unknown return type, or texts that are not strings or pairs of strings.
+            StrideformerError: an unknown return type, texts that are not strings or pairs of strings, or one for which
+                the model's logits are not finite.
         """
         if return_type not in ("prediction", "list", "np", "pt"):
             raise StrideformerError(f"return_type {return_type!r} is unknown: use prediction, list, np or pt")
@@ -154,24 +155,38 @@ class Pipeline:
         return Chunker(self.tokenizer, *chosen, max_chunks=trained.max_chunks)
 
     def _stream(self, texts: Iterator[Text], chunker: Chunker) -> Iterator[Prediction]:
+        start = 0
         while some := list(islice(texts, TEXTS_AT_A_TIME)):
-            yield from self._predict(some, chunker)
+            yield from self._predict(some, chunker, start)
+            start += len(some)
 
-    def _run(self, texts: list[Text], chunker: Chunker) -> tuple[DocumentLogits, ChunkViews, np.ndarray]:
-        """Logits, the texts' chunks, and the (num_chunks,) bool mask of those that were read."""
-        firsts, seconds = _split_pairs(texts)
+    def _run(
+        self, texts: list[Text], chunker: Chunker, start: int = 0
+    ) -> tuple[DocumentLogits, ChunkViews, np.ndarray]:
+        """Logits, the texts' chunks, and the (num_chunks,) bool mask of those that were read.
+
+        Errors name a text by its place, of which the first has ``start``.
+        """
+        firsts, seconds = _split_pairs(texts, start)
         views = chunker.views(firsts, seconds)
         if self.early_exit is not None:
-            return self._run_early(views, self.early_exit)
-        vectors = self.encoder.encode_views(views)
-        logits = self.aggregator(vectors, views.chunk_offsets, bags=self.bags(views))
-        return logits, views, np.ones(views.num_chunks, bool)
+            result, read = self._run_early(views, self.early_exit)
+        else:
+            vectors = self.encoder.encode_views(views)
+            result = self.aggregator(vectors, views.chunk_offsets, bags=self.bags(views))
+            read = np.ones(views.num_chunks, bool)
+        for index in np.flatnonzero(~np.isfinite(result.logits).all(axis=1)).tolist():
+            raise StrideformerError(
+                f"the model's logits for text {start + index} are NaN or infinite in {self.encoder.dtype}: "
+                f'give dtype="float32", or leave the text out'
+            )
+        return result, views, read
 
     def bags(self, views: ChunkViews) -> TokenBags | None:
         """The tokens of documents, where the model reads them."""
         return TokenBags.of(views, self.device) if self.model.config.bag_of_tokens else None
 
-    def _run_early(self, views: ChunkViews, confidence: float) -> tuple[DocumentLogits, ChunkViews, np.ndarray]:
+    def _run_early(self, views: ChunkViews, confidence: float) -> tuple[DocumentLogits, np.ndarray]:
         size = (views.num_chunks, self.encoder.hidden_size)
         vectors = torch.full(size, float("nan"), device=self.encoder.device)
         bags = self.bags(views)
@@ -185,12 +200,12 @@ class Pipeline:
             return result.logits
 
         logits, read = read_in_rounds(views.chunk_offsets, self.label_space, confidence, step)
-        return DocumentLogits(logits, chunk_logits), views, read
+        return DocumentLogits(logits, chunk_logits), read
 
-    def _predict(self, texts: list[Text], chunker: Chunker) -> list[Prediction]:
+    def _predict(self, texts: list[Text], chunker: Chunker, start: int = 0) -> list[Prediction]:
         if not texts:
             return []
-        result, views, read = self._run(texts, chunker)
+        result, views, read = self._run(texts, chunker, start)
         scores = self.label_space.scores(result.logits)
         given = self.label_space.labels(scores)
         best = self.label_space.best(scores)
@@ -232,11 +247,11 @@ class Pipeline:
         ]
 
 
-def _split_pairs(texts: Iterable[Text]) -> tuple[list[str], list[str] | None]:
+def _split_pairs(texts: Iterable[Text], start: int = 0) -> tuple[list[str], list[str] | None]:
     """Texts or pairs of texts as the two lists that the chunker takes; a mixture is refused."""
     firsts: list[str] = []
     seconds: list[str] = []
-    for index, text in enumerate(texts):
+    for index, text in enumerate(texts, start):
         pair = (text,) if isinstance(text, str) else text
         if not isinstance(pair, (tuple, list)) or not all(isinstance(part, str) for part in pair) or len(pair) > 2:
             raise StrideformerError(f"text {index} is a {type(text).__name__}: give strings or pairs of strings")

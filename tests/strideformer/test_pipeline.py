@@ -135,6 +135,22 @@ def test_wrong_calls(pipeline: Pipeline, tmp_path: Path) -> None:
     assert pipeline([]) == []
 
 
+@pytest.mark.parametrize("early_exit", [None, 0.9])
+def test_logits_that_are_not_finite_are_no_prediction(tiny_checkpoint: Path, early_exit: float | None) -> None:
+    model = Strideformer.from_pretrained(tiny_checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    with torch.no_grad():
+        model.first_model.embeddings.word_embeddings.weight[tokenizer.convert_tokens_to_ids("tax")] = float("inf")
+    pipeline = Pipeline(model=model, tokenizer=tokenizer, device="cpu", dtype="float32", early_exit=early_exit)
+    assert pipeline("court law").label in LABELS
+    wrong = r'logits for text {} are NaN or infinite in torch.float32: give dtype="float32"'
+    for return_type in ("prediction", "np"):
+        with pytest.raises(StrideformerError, match=wrong.format(1)):
+            pipeline(["court law", "court tax"], return_type=return_type)
+    with pytest.raises(StrideformerError, match=wrong.format(40)):
+        list(pipeline(iter(["court law"] * 40 + ["tax"])))
+
+
 def test_model_and_tokenizer_objects(tiny_checkpoint: Path, pipeline: Pipeline) -> None:
     model = Strideformer.from_pretrained(tiny_checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
