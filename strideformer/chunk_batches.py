@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 from strideformer.chunk_template import ChunkTemplate
 from strideformer.chunking import ChunkViews
 
+# Of a slab, which takes some 100 MB of memory while it is made and 24 when it is.
+SLAB_TOKENS = 1 << 20
+
 
 @dataclass(frozen=True)
 class PackedChunks:
@@ -19,7 +23,7 @@ class PackedChunks:
 
     Attributes:
         input_ids, token_type_ids: (num_tokens,) int64, on the device.
-        rows, positions: (num_tokens,) int64, on the device: which chunk a token is of, and its place in it.
+        positions: (num_tokens,) int64, on the device, each token's place in its chunk.
         offsets: (num_chunks + 1,) int32, on the device, where each chunk starts and ends.
         num_chunks: chunks of the micro-batch.
         longest: tokens of its longest chunk.
@@ -29,13 +33,35 @@ class PackedChunks:
 
     input_ids: Tensor
     token_type_ids: Tensor
-    rows: Tensor
     positions: Tensor
     offsets: Tensor
     num_chunks: int
     longest: int
     full: bool
     runs: Sequence[tuple[int, int]]
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(num_tokens,) int64, on the device, which chunk each token is of."""
+        return torch.repeat_interleave(self.offsets.diff().to(torch.int64), output_size=len(self.input_ids))
+
+
+@dataclass(frozen=True)
+class Slab:
+    """The tokens of many micro-batches, assembled at once: a third of a small encoder's launches are for that.
+
+    Attributes:
+        start, end: the sorted chunks that it holds.
+        input_ids, token_type_ids, positions: as of `PackedChunks`.
+        offsets: (chunks + 1,) int32, on the device.
+    """
+
+    start: int
+    end: int
+    input_ids: Tensor
+    token_type_ids: Tensor
+    positions: Tensor
+    offsets: Tensor
 
 
 class SortedChunks:
@@ -53,7 +79,11 @@ class SortedChunks:
     Attributes:
         order: (num_chunks,) int64 on the host: the place of each sorted chunk among those that were asked for.
         lengths: (num_chunks,) int64 on the host, special tokens included, sorted from long to short.
+        ends: (num_chunks + 1,) int64 on the host, tokens of all sorted chunks before each.
+        slab: the one that the last micro-batch was taken from.
     """
+
+    slab: Slab | None = None
 
     def __init__(
         self, views: ChunkViews, template: ChunkTemplate, device: torch.device, chunks: np.ndarray | None = None
@@ -72,6 +102,7 @@ class SortedChunks:
         lengths = head + content + len(template.suffix_ids)
         self.order = np.argsort(-lengths, kind="stable")
         self.lengths = lengths[self.order]
+        self.ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths)])
 
         def sent(values: np.ndarray) -> Tensor:
             return to_device(np.ascontiguousarray(values[self.order]), device)
@@ -106,17 +137,32 @@ class ChunkAssembler:
 
     def packed(self, chunks: SortedChunks, start: int, end: int) -> PackedChunks:
         """The sorted chunks ``[start, end)`` without padding."""
+        slab = chunks.slab
+        if slab is None or not slab.start <= start <= end <= slab.end:
+            most = int(np.searchsorted(chunks.ends, chunks.ends[start] + SLAB_TOKENS, side="right")) - 1
+            slab = chunks.slab = self._slab(chunks, start, max(end, most))
         longest, full = _shape(chunks, start, end)
-        num_chunks = end - start
+        first, last = (int(chunks.ends[place] - chunks.ends[slab.start]) for place in (start, end))
+        return PackedChunks(
+            input_ids=slab.input_ids[first:last],
+            token_type_ids=slab.token_type_ids[first:last],
+            positions=slab.positions[first:last],
+            offsets=slab.offsets[start - slab.start : end - slab.start + 1] - first,
+            num_chunks=end - start,
+            longest=longest,
+            full=full,
+            runs=runs_of_one_length(chunks.lengths[start:end]),
+        )
+
+    def _slab(self, chunks: SortedChunks, start: int, end: int) -> Slab:
         lengths = chunks.device_lengths[start:end]
-        offsets = torch.zeros(num_chunks + 1, dtype=torch.int64, device=self.device)
+        offsets = torch.zeros(end - start + 1, dtype=torch.int64, device=self.device)
         torch.cumsum(lengths, 0, out=offsets[1:])
-        num_tokens = int(chunks.lengths[start:end].sum())
+        num_tokens = int(chunks.ends[end] - chunks.ends[start])
         row = torch.repeat_interleave(lengths, output_size=num_tokens)  # (num_tokens,) which chunk
         column = torch.arange(num_tokens, device=self.device) - offsets[row]
         ids, types = self._tokens(chunks, row + start, column)
-        runs = runs_of_one_length(chunks.lengths[start:end])
-        return PackedChunks(ids, types, row, column, offsets.to(torch.int32), num_chunks, longest, full, runs)
+        return Slab(start, end, ids, types, column, offsets.to(torch.int32))
 
     def padded(self, chunks: SortedChunks, start: int, end: int) -> dict[str, Tensor]:
         """The sorted chunks ``[start, end)`` as keyword arguments of a transformers model.

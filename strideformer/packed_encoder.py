@@ -126,7 +126,6 @@ def _least_cosine(model: PreTrainedModel, packed: PackedEncoder) -> float:
     batch = PackedChunks(
         input_ids=ids,
         token_type_ids=torch.zeros_like(ids),
-        rows=torch.tensor([0] * 7 + [1] * 4, device=device),
         positions=torch.tensor([*range(7), *range(4)], device=device),
         offsets=torch.tensor([0, 7, 11], dtype=torch.int32, device=device),
         num_chunks=2,

@@ -43,7 +43,6 @@ def packed_batch(lengths: list[int], ids: torch.Tensor) -> PackedChunks:
     return PackedChunks(
         input_ids=ids,
         token_type_ids=torch.zeros_like(ids),
-        rows=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
         positions=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
         offsets=torch.from_numpy(offsets.astype(np.int32)),
         num_chunks=len(lengths),
