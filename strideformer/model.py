@@ -65,7 +65,7 @@ class Strideformer(PreTrainedModel):
 
     ``Strideformer(config)`` has the pretrained weights of the encoder that the config was made from (the folder or
     hub id of ``first_model_config``, or ``first_model_name``) and a new second model. ``from_pretrained`` loads a
-    trained checkpoint, and asks no hub.
+    trained checkpoint; it asks no hub for what lies in a folder, nor for the encoder that a checkpoint names.
     """
 
     config_class = StrideformerConfig

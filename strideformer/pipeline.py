@@ -252,11 +252,12 @@ def _split_pairs(texts: Iterable[Text], start: int = 0) -> tuple[list[str], list
     firsts: list[str] = []
     seconds: list[str] = []
     for index, text in enumerate(texts, start):
-        pair = (text,) if isinstance(text, str) else text
-        if not isinstance(pair, (tuple, list)) or not all(isinstance(part, str) for part in pair) or len(pair) > 2:
-            raise StrideformerError(f"text {index} is a {type(text).__name__}: give strings or pairs of strings")
-        firsts.append(pair[0])
-        seconds.extend(pair[1:])
+        is_pair = isinstance(text, (tuple, list)) and len(text) == 2 and all(isinstance(part, str) for part in text)
+        if not is_pair and not isinstance(text, str):
+            given = f"{type(text).__name__} of {len(text)}" if isinstance(text, (tuple, list)) else type(text).__name__
+            raise StrideformerError(f"text {index} is a {given}: give strings or pairs of strings")
+        firsts.append(text if isinstance(text, str) else text[0])
+        seconds.extend([] if isinstance(text, str) else text[1:])
     if seconds and len(seconds) != len(firsts):
         raise StrideformerError("some texts are pairs and some are not: give one kind")
     return firsts, seconds or None

@@ -126,6 +126,9 @@ def test_wrong_calls(pipeline: Pipeline, tmp_path: Path) -> None:
         pipeline("court", return_type="tf")
     with pytest.raises(StrideformerError, match="text 1 is a int"):
         pipeline(["court", 3])
+    for no_pair, kind in ((("x",), "tuple of 1"), ([], "list of 0"), (("x", "y", "z"), "tuple of 3")):
+        with pytest.raises(StrideformerError, match=f"text 0 is a {kind}: give strings or pairs of strings"):
+            pipeline([no_pair])
     with pytest.raises(StrideformerError, match="some texts are pairs"):
         pipeline(["court", ("a", "b")])
     with pytest.raises(StrideformerError, match="64 positions"):
