@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from strideformer.checkpoint import load_first_model, resolve_encoder
 from strideformer.chunk_batches import ChunkAssembler, SortedChunks
 from strideformer.chunking import Chunker, ChunkViews
-from strideformer.config import check_positions
+from strideformer.config import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, check_positions
 from strideformer.devices import choose_device, choose_dtype, published_dtype
 from strideformer.layers import LAST, states_of_layers
 from strideformer.micro_batches import run_in_micro_batches
@@ -29,6 +29,9 @@ from strideformer.token_budget import BUDGETS, fastest_budget
 # Padded tokens in one micro-batch. On a CPU 4 to 8 chunks of 384 tokens stay in cache and beat 32 of them;
 # on a GPU 16 k tokens fill it while the activations of a small encoder stay in L2.
 TOKEN_BUDGET = {"cpu": 8 * 384, "mps": 16_384, "cuda": 16_384}
+
+# max_length, stride and max_chunks of an encoder that is not of a checkpoint.
+DEFAULT_CHUNKING = (DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, 128)
 
 
 class ChunkEncoder:
@@ -81,9 +84,9 @@ class ChunkEncoder:
         encoder_or_checkpoint: str | Path,
         device: str = "auto",
         dtype: str = "auto",
-        max_length: int = 384,
-        stride: int = 128,
-        max_chunks: int = 128,
+        max_length: int | None = None,
+        stride: int | None = None,
+        max_chunks: int | None = None,
         *,
         chunk_layers: Sequence[int] = LAST,
         token_budget: int | None = None,
@@ -91,20 +94,24 @@ class ChunkEncoder:
         """Load an encoder (a sentence-transformer folder, package or cached hub model), or a checkpoint's.
 
         Pooling and normalisation are those of the checkpoint's config, or of the sentence-transformer folder; so are
-        the layers of a checkpoint, while ``chunk_layers`` are those of an encoder.
+        the layers of a checkpoint, while ``chunk_layers`` are those of an encoder. ``max_length``, ``stride`` and
+        ``max_chunks`` are by default the checkpoint's, and of an encoder 384, 128 and 128.
 
         Raises:
             StrideformerError: there is no such model, its tokenizer is slow, or the chunking does not suit it.
         """
         folder = resolve_encoder(str(encoder_or_checkpoint))
+        asked = (max_length, stride, max_chunks)
         if AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type == "strideformer":
             model = Strideformer.from_pretrained(folder)
-            chunker = Chunker(load_tokenizer(folder, model.config.first_model_name), max_length, stride, max_chunks)
+            config = model.config
+            trained = (config.max_length, config.stride, config.max_chunks)
+            chunker = Chunker(load_tokenizer(folder, config.first_model_name), *_chosen(asked, trained))
             return cls.of(model, chunker, device=device, dtype=dtype, token_budget=token_budget)
         pooling, normalize = sentence_transformer_pooling(folder)
         return cls(
             load_first_model(folder),
-            Chunker(load_tokenizer(folder), max_length, stride, max_chunks),
+            Chunker(load_tokenizer(folder), *_chosen(asked, DEFAULT_CHUNKING)),
             chunk_pooling=pooling,
             normalize_embeddings=normalize,
             chunk_layers=chunk_layers,
@@ -233,6 +240,10 @@ class ChunkEncoder:
             template = self.chunker.template(pair)
             self._assemblers[pair] = ChunkAssembler(template, self.chunker.pad_token_id, self.device)
         return self._assemblers[pair]
+
+
+def _chosen(asked: Sequence[int | None], default: Sequence[int]) -> list[int]:
+    return [other if one is None else one for one, other in zip(asked, default, strict=True)]
 
 
 def load_tokenizer(folder: Path, first_model_name: str | None = None) -> Any:

@@ -11,6 +11,7 @@ from strideformer.chunking import Chunker
 from strideformer.devices import choose_device, choose_dtype
 from strideformer.encoder import ChunkEncoder
 from strideformer.errors import StrideformerError
+from strideformer.pipeline import Pipeline
 from strideformer.pooling import pool_packed, pool_tokens
 from tests.tiny import texts
 
@@ -192,6 +193,17 @@ def test_pooling_ignores_padding() -> None:
     unit = pool_packed([packed, 3 * packed], offsets, runs, "mean", True)
     torch.testing.assert_close(unit, torch.cat([torch.nn.functional.normalize(pooled)] * 2, dim=1))
     torch.testing.assert_close(pool_tokens([states, 3 * states], mask, "mean", True), unit)
+
+
+def test_chunks_are_cut_as_the_checkpoint_says(tiny_checkpoint: Path, minilm: Path) -> None:
+    long = "court " * 300
+    checkpoint = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32")
+    pipeline = Pipeline(tiny_checkpoint, device="cpu", dtype="float32")
+    assert len(checkpoint.encode([long])[0]) == pipeline(long).num_chunks == 8
+    longer = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", max_length=32, max_chunks=100).chunker
+    assert (longer.max_length, longer.stride, longer.max_chunks) == (32, 4, 100)
+    plain = ChunkEncoder.from_pretrained(minilm, "cpu", "float32", stride=0).chunker
+    assert (plain.max_length, plain.stride, plain.max_chunks) == (384, 0, 128)
 
 
 def test_devices_and_dtypes() -> None:
