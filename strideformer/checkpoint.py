@@ -41,7 +41,7 @@ def load_first_model(name: str | Path, **kwargs: Any) -> PreTrainedModel:
     Code that lies beside the weights is never run.
 
     Raises:
-        StrideformerError: there are no weights that can be read, or they need such code.
+        StrideformerError: there are no weights that can be read, they need such code, or it is an encoder-decoder.
     """
     from transformers import AutoModel  # here and not above, since it imports strideformer.model: see registration
 
@@ -50,9 +50,9 @@ def load_first_model(name: str | Path, **kwargs: Any) -> PreTrainedModel:
     kwargs["trust_remote_code"] = False  # unset, transformers asks whoever sits at the terminal
     try:
         try:
-            return AutoModel.from_pretrained(name, add_pooling_layer=False, **kwargs)
+            model = AutoModel.from_pretrained(name, add_pooling_layer=False, **kwargs)
         except TypeError:
-            return AutoModel.from_pretrained(name, **kwargs)
+            model = AutoModel.from_pretrained(name, **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".: ")
         raise StrideformerError(
@@ -60,6 +60,8 @@ def load_first_model(name: str | Path, **kwargs: Any) -> PreTrainedModel:
         ) from error
     finally:
         logging.set_verbosity(verbosity)
+    _refuse_decoder(model.config)
+    return model
 
 
 def stored_config(name: str | os.PathLike[str], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,13 +77,26 @@ def stored_config(name: str | os.PathLike[str], arguments: Mapping[str, Any]) ->
 
 
 def new_first_model(config: PreTrainedConfig) -> PreTrainedModel:
-    """An encoder of this config with new weights, without the pooling head."""
+    """An encoder of this config with new weights, without the pooling head.
+
+    Raises:
+        StrideformerError: it is an encoder-decoder.
+    """
     from transformers import AutoModel
 
+    _refuse_decoder(config)
     try:
         return AutoModel.from_config(config, add_pooling_layer=False)
     except TypeError:
         return AutoModel.from_config(config)
+
+
+def _refuse_decoder(config: PreTrainedConfig) -> None:
+    if config.is_encoder_decoder:
+        raise StrideformerError(
+            f"a {config.model_type} has a decoder, whose states are not the text's: use a model that is an encoder "
+            f"alone, such as BERT"
+        )
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:

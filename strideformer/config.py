@@ -32,7 +32,7 @@ POSITIONS_AFTER_PADDING = {
 }
 # These attend by relative distance and take any length, whatever their config says of positions; a DeBERTa does
 # unless it adds positions to its input, too.
-RELATIVE_POSITIONS = {"deberta", "deberta-v2", "t5", "mt5", "xlnet"}
+RELATIVE_POSITIONS = {"deberta", "deberta-v2", "xlnet"}
 
 
 class StrideformerConfig(PreTrainedConfig):

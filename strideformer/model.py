@@ -85,7 +85,7 @@ class Strideformer(PreTrainedModel):
         self.bag_of_tokens = BagOfTokens(config) if config.bag_of_tokens else None
         self.classifier = nn.Linear(config.classifier_hidden_size or config.hidden_size, config.num_labels)
         self.post_init()
-        being_loaded = next(self.first_model.parameters()).is_meta
+        being_loaded = self.classifier.weight.is_meta  # of our own making: XLNet fills its first parameter anywhere
         if being_loaded:
             if config.first_model_hash is not None:
                 self._keys_to_ignore_on_load_missing.add(r"^first_model\.")

@@ -24,6 +24,8 @@ from transformers import (
     MPNetConfig,
     NomicBertConfig,
     RobertaConfig,
+    T5Config,
+    XLNetConfig,
 )
 
 from strideformer import Strideformer, StrideformerConfig, StrideformerError
@@ -169,6 +171,24 @@ def test_other_families_of_encoders(tmp_path: Path, kind: Any, changes: dict[str
         same_logits(Strideformer.from_pretrained(tmp_path / f"{whole}"), model)
         alone = load_aggregator(tmp_path / f"{whole}").second_model.state_dict()
         assert all(torch.equal(alone[name], weight) for name, weight in model.second_model.state_dict().items())
+
+
+def test_encoder_whose_first_parameter_is_never_without_storage(tmp_path: Path) -> None:
+    config = XLNetConfig(vocab_size=50, d_model=16, n_layer=1, n_head=2, d_inner=32, initializer_range=0.3)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "encoder")
+    model = over(tmp_path / "encoder")
+    for whole in (True, False):
+        model.save_pretrained(tmp_path / f"{whole}", include_first_model=whole)
+        same_logits(Strideformer.from_pretrained(tmp_path / f"{whole}"), model)
+
+
+def test_encoder_decoders_are_refused(tmp_path: Path) -> None:
+    config = T5Config(vocab_size=50, d_model=16, d_kv=8, num_layers=1, num_heads=2, d_ff=32)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(StrideformerError, match="a t5 has a decoder"):
+        load_first_model(tmp_path)
+    with pytest.raises(StrideformerError, match="a t5 has a decoder"):
+        over(tmp_path)
 
 
 def test_checkpoint_that_is_not_whole_is_refused(tmp_path: Path, encoder: Path) -> None:
