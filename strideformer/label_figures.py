@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from strideformer import resampling
+from strideformer.extras import import_from_extra
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,21 @@ class LabelFigures:
 
 
 def label_points(truth: np.ndarray, given: np.ndarray, num_labels: int) -> dict[str, float]:
-    """Accuracy (every label of a document right), f1_macro, f1_weighted and f1_micro; where no label is, F1 is NaN.
+    """Accuracy (every label of a document right), f1_macro, f1_weighted and f1_micro.
+
+    Labels that are neither true nor given are left out of the means; where no label is, F1 is NaN.
 
     Args:
         truth, given: (documents,) int64 label numbers, or (documents, num_labels) of 0 and 1.
     """
-    found = resampling.label_statistics(resampling.label_sums(truth, given, num_labels), len(truth))
-    return {name: float(found[name][0]) for name in ("accuracy", "f1_macro", "f1_weighted", "f1_micro")}
+    metrics = import_from_extra("sklearn.metrics", "train")
+    occurring = np.flatnonzero(_times(truth, num_labels) + _times(given, num_labels))
+    truth, given = _for_scikit_learn(truth), _for_scikit_learn(given)
+    f1 = dict.fromkeys(("f1_macro", "f1_weighted", "f1_micro"), float("nan"))
+    if len(occurring):
+        options = {"labels": occurring, "zero_division": 0}
+        f1 = {name: float(metrics.f1_score(truth, given, average=name[3:], **options)) for name in f1}
+    return {"accuracy": float(metrics.accuracy_score(truth, given)), **f1}
 
 
 def label_figures(
@@ -47,15 +56,12 @@ def label_figures(
         truth, given: (documents,) int64 label numbers, or (documents, num_labels) of 0 and 1.
         resampled_f1: (resamples, num_labels), for the intervals.
     """
-    sums = resampling.label_sums(truth, given, len(names))
-    rightly, times, support = (counts[0] for counts in resampling.counts_of_labels(sums))
-    precision, recall, f1 = (
-        rightly / np.maximum(times, 1),
-        rightly / np.maximum(support, 1),
-        2 * rightly / np.maximum(times + support, 1),
+    metrics = import_from_extra("sklearn.metrics", "train")
+    columns = metrics.precision_recall_fscore_support(
+        _for_scikit_learn(truth), _for_scikit_learn(given), labels=np.arange(len(names)), zero_division=0
     )
-    columns = (column.tolist() for column in (precision, recall, f1, support, times))
-    found = [LabelFigures(*row) for row in zip(names, *columns, strict=True)]
+    rows = zip(names, *(column.tolist() for column in columns), _times(given, len(names)).tolist(), strict=True)
+    found = [LabelFigures(*row) for row in rows]
     if resampled_f1 is None:
         return found
     intervals = [resampling.percentile_interval(values) for values in resampled_f1.T]
@@ -63,3 +69,15 @@ def label_figures(
         replace(each, f1_low=low, f1_high=high) if each.support or each.given else each
         for each, (low, high) in zip(found, intervals, strict=True)
     ]
+
+
+def _for_scikit_learn(labels: np.ndarray) -> np.ndarray:
+    """With a label that no document has beside a lone one, which scikit-learn takes for two classes: it would score
+    the label's absence.
+    """
+    return np.pad(labels, ((0, 0), (0, 1))) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+
+
+def _times(labels: np.ndarray, num_labels: int) -> np.ndarray:
+    """(num_labels,) how many documents have each label."""
+    return labels.astype(np.int64).sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=num_labels)

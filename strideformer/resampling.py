@@ -87,25 +87,6 @@ def label_contributions(truth: Any, given: Any) -> Any:
     return sparse.hstack(parts, format="csr")
 
 
-def label_sums(truth: np.ndarray, given: np.ndarray, num_labels: int) -> np.ndarray:
-    """What all documents add up to, each counted once: (1, 3 * num_labels + 1) int64, as of one resample.
-
-    Figures are made of these and not by scikit-learn, which takes several labels of which there is but one for two
-    classes, and scores the label's absence.
-
-    Args:
-        truth, given: (documents,) int64 label numbers, or (documents, num_labels) of 0 and 1.
-    """
-    if truth.ndim == 2:
-        truth, given = truth.astype(bool), given.astype(bool)
-        right = (truth == given).all(axis=1)
-        counts = [(truth & given).sum(axis=0), given.sum(axis=0), truth.sum(axis=0)]
-    else:
-        right = truth == given
-        counts = [np.bincount(labels, minlength=num_labels) for labels in (truth[right], given, truth)]
-    return np.concatenate([*counts, [right.sum()]])[None]
-
-
 def label_statistics(sums: np.ndarray, num_documents: int) -> dict[str, np.ndarray]:
     """Accuracy, micro, macro and weighted F1, and the F1 of each label, of each resample.
 
@@ -113,10 +94,10 @@ def label_statistics(sums: np.ndarray, num_documents: int) -> dict[str, np.ndarr
     F1: NaN.
 
     Args:
-        sums: (resamples, 3 * num_labels + 1), of `label_contributions` or `label_sums`.
+        sums: (resamples, 3 * num_labels + 1), of `label_contributions`.
     """
-    rightly, given, true = counts_of_labels(sums)
-    f1_by_label = label_f1(sums)
+    rightly, given, true = np.split(sums[:, :-1], 3, axis=1)
+    f1_by_label = _ratio(2 * rightly, given + true)
     f1 = np.nan_to_num(f1_by_label)
     return {
         "accuracy": sums[:, -1] / num_documents,
@@ -125,17 +106,6 @@ def label_statistics(sums: np.ndarray, num_documents: int) -> dict[str, np.ndarr
         "f1_weighted": _ratio((f1 * true).sum(axis=1), true.sum(axis=1)),
         "f1_by_label": f1_by_label,
     }
-
-
-def label_f1(sums: np.ndarray) -> np.ndarray:
-    """(resamples, num_labels) F1 of each label, of such sums; NaN where it is neither true nor given."""
-    rightly, given, true = counts_of_labels(sums)
-    return _ratio(2 * rightly, given + true)
-
-
-def counts_of_labels(sums: np.ndarray) -> list[np.ndarray]:
-    """How often each label is rightly given, given and true: three of (resamples, num_labels), of such sums."""
-    return np.split(sums[:, :-1], 3, axis=1)
 
 
 def value_contributions(truth: np.ndarray, given: np.ndarray) -> np.ndarray:
