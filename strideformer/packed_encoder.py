@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from strideformer.chunk_batches import PackedChunks
 from strideformer.layers import LAST, layer_numbers
-from strideformer.packed_attention import Attention, attend_fused, choose_attention
+from strideformer.packed_attention import Attention, choose_attention, fused_attention
 from strideformer.packed_linear import GELU_ALGORITHMS, PackedLinear
 
 # Model types whose transformers module has BERT's parts under BERT's names. The second kind numbers its
@@ -32,7 +32,7 @@ class PackedEncoder:
     Use `packed_encoder`, which also checks it against the model that it was made of.
     """
 
-    def __init__(self, model: PreTrainedModel, attend: Attention) -> None:
+    def __init__(self, model: PreTrainedModel, attention: Callable[[], Attention]) -> None:
         config = model.config
         self.heads = int(config.num_attention_heads)
         self.epsilon = float(config.layer_norm_eps)
@@ -42,8 +42,7 @@ class PackedEncoder:
         self.places = embeddings.position_embeddings.weight.detach()
         self.types = embeddings.token_type_embeddings.weight.detach()
         self.norm = _affine(embeddings.LayerNorm)
-        self.layers = [_PackedLayer(layer, config.hidden_act) for layer in model.encoder.layer]
-        self.attend = attend
+        self.layers = [_PackedLayer(layer, config.hidden_act, attention()) for layer in model.encoder.layer]
 
     @torch.inference_mode()
     def __call__(self, chunks: PackedChunks, layers: Sequence[int] = LAST) -> list[Tensor]:
@@ -61,7 +60,7 @@ class PackedEncoder:
         found = {0: states}
         for number, layer in enumerate(self.layers[: max(wanted)], start=1):
             qkv = layer.qkv(states).view(len(states), 3, self.heads, -1)
-            attended = layer.attention_output(self.attend(qkv, chunks)).add_(states)
+            attended = layer.attention_output(layer.attend(qkv, chunks)).add_(states)
             states = layer_norm(attended, attended.shape[-1:], *layer.attention_norm, self.epsilon)
             fed = layer.output(layer.intermediate(states)).add_(states)
             states = layer_norm(fed, fed.shape[-1:], *layer.output_norm, self.epsilon)
@@ -71,7 +70,8 @@ class PackedEncoder:
 
 
 class _PackedLayer:
-    def __init__(self, layer: Any, activation: str) -> None:
+    def __init__(self, layer: Any, activation: str, attend: Attention) -> None:
+        self.attend = attend
         attention = layer.attention.self
         self.qkv = PackedLinear([attention.query, attention.key, attention.value])
         self.attention_output = PackedLinear([layer.attention.output.dense])
@@ -96,9 +96,9 @@ def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
     if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
         return None
     trouble = ""
-    for attend in (choose_attention(model.device, model.dtype), attend_fused):
+    for attention in (choose_attention(model.device, model.dtype), fused_attention):
         try:
-            packed = PackedEncoder(model, attend)
+            packed = PackedEncoder(model, attention)
             cosine = _least_cosine(model, packed)
         except Exception as error:  # a kernel that refuses the device or head size, or parts of other names
             trouble = str(error)

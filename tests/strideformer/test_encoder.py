@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+import strideformer.encoder as encoder_module
 from strideformer.chunking import Chunker
 from strideformer.devices import choose_device, choose_dtype
 from strideformer.encoder import ChunkEncoder
@@ -150,6 +153,30 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(tiny_checkpoint: Path)
     assert encoder.token_budget <= 10 * 16
     for left, right in zip(halved, expected, strict=True):
         np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_every_core_takes_micro_batches_of_its_own(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4, token_budget=32)
+    documents = texts(20)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    expected = encoder.encode(documents)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    on = set()
+    pool_packed = encoder_module.pool_packed
+
+    def seen(*arguments: Any) -> torch.Tensor:
+        on.add(threading.current_thread().name)
+        return pool_packed(*arguments)
+
+    monkeypatch.setattr(encoder_module, "pool_packed", seen)
+    found = encoder.encode(documents)
+    assert len(on) > 1
+    assert threading.current_thread().name not in on
+    for left, right in zip(found, expected, strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+    on.clear()
+    encoder.encode(["law"])  # one chunk gets all cores
+    assert on == {threading.current_thread().name}
 
 
 def test_a_token_budget_is_searched_for(tiny_checkpoint: Path) -> None:

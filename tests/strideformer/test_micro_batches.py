@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -46,3 +49,68 @@ def test_the_budget_that_held_is_given_back() -> None:
 
     assert run_in_micro_batches(np.full(20, 10), 130, run) == 30
     assert sum(runs) == 20
+
+
+def test_threads_cover_every_row_once_and_compute_on_one_core_each() -> None:
+    lengths = -np.sort(-np.random.default_rng(0).integers(1, 50, 1000))
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    on: dict[str, int] = {}
+
+    def run(start: int, end: int) -> None:
+        assert end - start == 1 or (end - start) * lengths[start] <= 120
+        on[threading.current_thread().name] = torch.get_num_threads()
+        seen.extend(range(start, end))
+        time.sleep(0.001)  # without it one thread may be done before the others start
+
+    assert run_in_micro_batches(lengths, 120, run, threads=3) == 120
+    assert sorted(seen) == list(range(1000))
+    assert len(on) == 3
+    assert set(on.values()) == {1}
+    assert torch.get_num_threads() == before
+    later = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert later == [before]
+
+
+def test_the_last_micro_batches_are_small_so_that_no_thread_waits_long() -> None:
+    sizes: list[int] = []
+    run_in_micro_batches(np.full(64, 10), 160, lambda start, end: sizes.append(end - start), threads=2)
+    assert sum(sizes) == 64
+    assert max(sizes) == 16
+    assert sorted(sizes)[:4] == [1, 1, 1, 1]
+
+
+def test_threads_halve_the_budget_too() -> None:
+    rows: list[int] = []
+    lock = threading.Lock()
+
+    def run(start: int, end: int) -> None:
+        if end - start > 3:
+            raise torch.OutOfMemoryError("no")
+        with lock:
+            rows.extend(range(start, end))
+
+    assert run_in_micro_batches(np.full(40, 10), 130, run, threads=2) <= 30
+    assert sorted(rows) == list(range(40))
+
+
+def test_what_fails_in_a_thread_is_raised_and_ends_the_others() -> None:
+    ran: list[int] = []
+
+    def run(start: int, end: int) -> None:
+        ran.append(start)
+        if start >= 10:
+            raise RuntimeError("shape mismatch")
+        time.sleep(0.01)
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        run_in_micro_batches(np.full(1000, 10), 10, run, threads=2)
+    assert len(ran) < 20
+    assert torch.get_num_threads() >= 1
+
+
+def test_nothing_to_do() -> None:
+    assert run_in_micro_batches(np.zeros(0, np.int64), 10, lambda start, end: None, threads=2) == 10
