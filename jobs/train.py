@@ -22,7 +22,8 @@ def run(settings: TrainSettings) -> dict[str, float]:
     if settings.workers:
         from jobs.training.on_ray import on_ray
 
-        return training_run.run(settings, on_ray(settings.workers))
+        with on_ray(settings.workers, settings.device) as train_there:
+            return training_run.run(settings, train_there)
     return training_run.run(settings, train)
 
 

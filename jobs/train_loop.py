@@ -25,7 +25,7 @@ from strideformer.errors import StrideformerError
 from strideformer.training.batches import Collate, training_batches
 from strideformer.training.documents import Documents
 from strideformer.training.optimization import new_optimizer, new_schedule
-from strideformer.training.options import TrainingOptions
+from strideformer.training.options import TrainingOptions, fit_to_device
 from strideformer.training.pace import Pace
 from strideformer.training.selection import LOWER_IS_BETTER, choose_metric, measure, predict_logits
 from strideformer.training.trainer import TrainingResult
@@ -53,6 +53,7 @@ def train(
             "the plain loop writes no checkpoints and reports to no tracker: leave out --resume, --report-to and "
             "--checkpoint-steps, or use `strideformer train`"
         )
+    options = fit_to_device(model, options, use_cpu)
     accumulation = options.gradient_accumulation_steps
     accelerator = Accelerator(mixed_precision=options.precision, gradient_accumulation_steps=accumulation, cpu=use_cpu)
     rank, world = accelerator.process_index, accelerator.num_processes

@@ -13,6 +13,7 @@ from jobs.settings import JobSettings
 from strideformer.errors import StrideformerError
 
 EPOCHS_UNFROZEN = 4
+BATCH_SIZE = 16
 # A baseline is trained at once, in this process.
 NOT_OF_BASELINES = ("workers", "resume", "report_to")
 # Over a frozen encoder as many passes as show so many documents, within these bounds: see tests/benchmarks/ACCURACY.md.
@@ -136,7 +137,11 @@ class TrainSettings(LabelledSettings):
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW.")
     chunk_budget: int = Field(2048, ge=1, description="Most chunks in a forward pass over vectors.")
     token_budget: int = Field(16_384, ge=1, description="Most padded tokens in a forward pass of the encoder.")
-    batch_size: int = Field(16, ge=1, description="Most documents in a forward pass.")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Most documents in a forward pass [16; unfrozen, as many as --token-budget holds].",
+    )
     gradient_accumulation_steps: int = Field(1, ge=1, description="Forward passes in a step of the optimizer.")
     gradient_checkpointing: bool = Field(
         True, description="Where the encoder is trained: compute activations twice to save memory."
@@ -207,6 +212,12 @@ class TrainSettings(LabelledSettings):
         """The flags of those of these settings that say something else than they do by default."""
         values = ((name, type(self).model_fields[name].default) for name in names)
         return ["--" + name.replace("_", "-") for name, default in values if getattr(self, name) != default]
+
+    def most_documents(self) -> int | None:
+        """``batch_size``, or its default: where the encoder is trained, the budget of tokens takes its place."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return BATCH_SIZE if self.freeze_first_model else None
 
     def passes(self, documents: int) -> int:
         """``epochs``, or its default for so many training documents."""

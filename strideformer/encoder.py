@@ -187,7 +187,8 @@ class ChunkEncoder:
             self.token_budget = run_in_micro_batches(
                 loaded.lengths, self.token_budget, run, threads=self._threads(len(loaded.order))
             )
-        return torch.empty_like(vectors).index_copy_(0, loaded.device_order, vectors)
+        with torch.inference_mode(False), torch.no_grad():  # for whoever trains a second model on them
+            return torch.empty_like(vectors).index_copy_(0, loaded.device_order, vectors)
 
     def search_token_budget(self, budgets: Sequence[int] = BUDGETS) -> int:
         """Try budgets on chunks of full length, keep the fastest as ``token_budget``, and give it.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,87 +28,108 @@ SECONDS_TO_START = 600
 FAILURES = 3
 
 
-def on_ray(workers: int) -> Any:
-    """A way of training, as ``strideformer.training.trainer.train``, with so many processes.
+@contextmanager
+def on_ray(workers: int, device: str) -> Iterator[Callable[..., TrainingResult]]:
+    """A way of training, as ``strideformer.training.trainer.train``, with so many processes of a Ray cluster.
 
     A process that dies takes the others with it, and all go on from the last checkpoint. The output folder must be one
     that every node sees, as checkpoints are written and read there. Documents travel once a node through Ray's object
-    store. One GPU a process where the cluster has GPUs.
-    """
+    store. One GPU a process where the cluster has GPUs, whatever the machine has that starts it.
 
-    def train(
-        model: Strideformer,
-        training: Documents,
-        validation: Documents,
-        collate: Collate,
-        options: TrainingOptions,
-        folder: Path,
-        *,
-        resume: bool = False,
-        report_to: Sequence[str] = (),
-        use_cpu: bool = False,
-        callbacks: Sequence[Any] = (),
-        report: Report = lambda row: None,
-    ) -> TrainingResult:
-        import ray
-        import torch
-        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-        from ray.train.torch import TorchTrainer
-        from safetensors.torch import load_file
-
-        if callbacks:
-            raise StrideformerError("callbacks do not travel to other processes: leave them out with --workers")
-        # Imports of torch and transformers take a minute and more on a machine with much else to do.
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(SECONDS_TO_START))
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # it shows every line twice
-        ours = connect(None, dashboard=True)
-        try:
-            has_gpus = not use_cpu and ray.cluster_resources().get("GPU", 0) >= workers
-            _require_room(workers)
-            given = (model, training, validation, collate, options, str(folder.resolve()), report_to, use_cpu, report)
-            TorchTrainer(
-                _in_one_process,
-                train_loop_config={"given": ray.put(given)},
-                scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus),
-                run_config=RunConfig(
-                    storage_path=str(folder.resolve()),
-                    name="ray",
-                    failure_config=FailureConfig(max_failures=FAILURES, controller_failure_limit=FAILURES),
-                ),
-            ).fit()
-        except TrainingFailedError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise JobFailedError(
-                f"training in {workers} processes failed more than {FAILURES} times ({reason}): the same command with "
-                f"--resume goes on from the last checkpoint"
-            ) from error
-        finally:
-            if ours:
-                disconnect()
-        if not (folder / WEIGHTS).exists():
-            raise StrideformerError(
-                f"the processes wrote no weights to {folder}: choose an output folder that every node sees"
-            )
-        model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
-        model.eval()
-        return TrainingResult(**torch.load(folder / RESULT, weights_only=True))
-
-    return train
-
-
-def _require_room(workers: int) -> None:
-    """Refuse more processes than the cluster has processors: Ray would wait for more nodes for ever.
+    Args:
+        workers: how many processes.
+        device: ``cpu``, ``cuda``, or ``auto``, which is the GPUs of a cluster that has any.
 
     Raises:
-        StrideformerError: says how many there are.
+        StrideformerError: there is no cluster, or it has too few processors or GPUs; before any data is read.
     """
     import ray
 
-    processors = int(ray.cluster_resources().get("CPU", 0))
+    # Imports of torch and transformers take a minute and more on a machine with much else to do.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(SECONDS_TO_START))
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # it shows every line twice
+    ours = connect(None, dashboard=True)
+    try:
+        yield partial(_train, workers, uses_gpus(workers, device, ray.cluster_resources()))
+    finally:
+        if ours:
+            disconnect()
+
+
+def uses_gpus(workers: int, device: str, resources: Mapping[str, float]) -> bool:
+    """Whether each process gets a GPU.
+
+    Args:
+        workers, device: as of `on_ray`.
+        resources: of the cluster, by Ray's names.
+
+    Raises:
+        StrideformerError: there are more processes than processors, for which Ray would wait for ever, or than GPUs.
+    """
+    processors, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     if workers > processors:
         raise StrideformerError(
             f"--workers {workers} is more than the {processors} CPUs of the Ray cluster: give at most {processors}"
         )
+    if device == "cpu" or (device == "auto" and not gpus):
+        return False
+    if workers > gpus:
+        raise StrideformerError(
+            f"--workers {workers} is more than the {gpus} GPUs of the Ray cluster: give fewer, or --device cpu"
+        )
+    return True
+
+
+def _train(
+    workers: int,
+    use_gpu: bool,
+    model: Strideformer,
+    training: Documents,
+    validation: Documents,
+    collate: Collate,
+    options: TrainingOptions,
+    folder: Path,
+    *,
+    resume: bool = False,
+    report_to: Sequence[str] = (),
+    use_cpu: bool = False,
+    callbacks: Sequence[Any] = (),
+    report: Report = lambda row: None,
+) -> TrainingResult:
+    import ray
+    import torch
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+    from safetensors.torch import load_file
+
+    if callbacks:
+        raise StrideformerError("callbacks do not travel to other processes: leave them out with --workers")
+    given = (model, training, validation, collate, options, str(folder.resolve()), report_to, not use_gpu, report)
+    trainer = TorchTrainer(
+        _in_one_process,
+        train_loop_config={"given": ray.put(given)},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+        run_config=RunConfig(
+            storage_path=str(folder.resolve()),
+            name="ray",
+            failure_config=FailureConfig(max_failures=FAILURES, controller_failure_limit=FAILURES),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise JobFailedError(
+            f"training in {workers} processes failed more than {FAILURES} times ({reason}): the same command with "
+            f"--resume goes on from the last checkpoint"
+        ) from error
+    if not (folder / WEIGHTS).exists():
+        raise StrideformerError(
+            f"the processes wrote no weights to {folder}: choose an output folder that every node sees"
+        )
+    model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+    model.eval()
+    return TrainingResult(**torch.load(folder / RESULT, weights_only=True))
 
 
 def _in_one_process(config: dict[str, Any]) -> None:

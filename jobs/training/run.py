@@ -19,7 +19,6 @@ from jobs.training.verdict import compare_with_tfidf
 from strideformer import Strideformer
 from strideformer.devices import choose_device
 from strideformer.errors import StrideformerError
-from strideformer.training.options import choose_training_attention
 from strideformer.training.selection import choose_metric
 
 # Settings that change nothing of the result, so that a run may be resumed with others.
@@ -53,8 +52,8 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     choose_metric(settings.metric, data.encoding.problem_type)
     model = new_model(config, settings.seed)
     options = new_options(settings, len(data.training))
-    device = choose_device(settings.device)
-    choose_training_attention(model.first_model, device, options.precision)
+    if not settings.workers:
+        choose_device(settings.device)  # which refuses one that is not here; those of a cluster may have others
     preparation = Preparation(settings, model, data.encoding, data.encoder)
     if is_first:
         print("\n".join(data.lines), flush=True)
@@ -77,7 +76,7 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
         folder.work,
         resume=settings.resume,
         report_to=() if settings.report_to == "none" else (settings.report_to,),
-        use_cpu=device.type == "cpu",
+        use_cpu=settings.device == "cpu",
         report=lambda row: print(progress_line(row), flush=True),
     )
     if is_first:

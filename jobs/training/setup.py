@@ -18,7 +18,6 @@ from jobs.training.labelled import LabelledDocuments
 from jobs.training.labels import REGRESSION, SINGLE, LabelEncoding, balanced_weights
 from strideformer import ChunkEncoder, Chunker, Strideformer, StrideformerCollator, StrideformerConfig
 from strideformer.checkpoint import resolve_encoder, weights_hash
-from strideformer.devices import choose_device
 from strideformer.encoder import load_tokenizer
 from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
 from strideformer.errors import StrideformerError
@@ -26,7 +25,7 @@ from strideformer.layers import LAST
 from strideformer.pooling import sentence_transformer_pooling
 from strideformer.token_bags import TokenBags
 from strideformer.training.documents import Documents, TokenizedDocuments
-from strideformer.training.options import TrainingOptions, choose_precision
+from strideformer.training.options import TrainingOptions
 
 # How documents are cut and their chunks read, with the default where it does not depend on the encoder.
 CHUNKING = ("max_length", "stride", "max_chunks", "chunk_layers")
@@ -161,14 +160,14 @@ def new_options(settings: TrainSettings, documents: int) -> TrainingOptions:
         first_model_learning_rate=settings.first_model_learning_rate,
         weight_decay=settings.weight_decay,
         budget=settings.chunk_budget if frozen else settings.token_budget,
-        batch_size=settings.batch_size,
+        batch_size=settings.most_documents(),
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         train_max_chunks=settings.train_max_chunks,
         seed=settings.seed,
         metric=settings.metric,
         early_stopping=settings.early_stopping,
         checkpoint_steps=settings.checkpoint_steps,
-        precision=choose_precision(settings.precision, choose_device(settings.device), not frozen),
+        precision=settings.precision,
         gradient_checkpointing=settings.gradient_checkpointing and not frozen,
     )
 

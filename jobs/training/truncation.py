@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
-from jobs.train_settings import EPOCHS_UNFROZEN, TrainSettings
+from jobs.train_settings import BATCH_SIZE, EPOCHS_UNFROZEN, TrainSettings
 from jobs.training.data import TrainingData
 from jobs.training.labelled import LabelledDocuments
 from jobs.training.labels import REGRESSION, LabelEncoding
@@ -110,8 +110,8 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
             weight_decay=settings.weight_decay,
             warmup_steps=0.1,
             lr_scheduler_type="cosine",
-            per_device_train_batch_size=settings.batch_size,
-            per_device_eval_batch_size=settings.batch_size,
+            per_device_train_batch_size=settings.batch_size or BATCH_SIZE,
+            per_device_eval_batch_size=settings.batch_size or BATCH_SIZE,
             gradient_accumulation_steps=settings.gradient_accumulation_steps,
             bf16=precision == "bf16",
             fp16=precision == "fp16",

@@ -19,7 +19,9 @@ LENGTHS_TOGETHER = (0.7, 1.3)
 Collate = Callable[[Sequence[Mapping[str, Any]]], dict[str, Tensor]]
 
 
-def pack(order: np.ndarray, counts: np.ndarray, widths: np.ndarray, budget: int, batch_size: int) -> list[list[int]]:
+def pack(
+    order: np.ndarray, counts: np.ndarray, widths: np.ndarray, budget: int, batch_size: int | None
+) -> list[list[int]]:
     """Documents in this order to batches, each filled up before the next begins.
 
     A batch costs what its padded chunks do: the number of them times the width of the widest.
@@ -29,7 +31,7 @@ def pack(order: np.ndarray, counts: np.ndarray, widths: np.ndarray, budget: int,
         counts: chunks of each document that there is.
         widths: what each of a document's chunks costs.
         budget: most that a batch costs, unless it is of one document.
-        batch_size: most documents in it.
+        batch_size: most documents in it; None leaves it to the budget.
     """
     batches: list[list[int]] = []
     chunks = width = 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedModel
 
-from strideformer.devices import cpu_multiplies_bf16
+from strideformer.devices import choose_device, cpu_multiplies_bf16
+from strideformer.model import Strideformer
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TrainingOptions:
         max_grad_norm: gradients are scaled down to this norm.
         budget: most chunks (of vectors) or padded tokens (of token ids) in one forward pass, on each device; a
             document that alone has more is a batch of its own.
-        batch_size: most documents in one forward pass, on each device.
+        batch_size: most documents in one forward pass, on each device; None leaves it to the budget alone.
         gradient_accumulation_steps: forward passes to one step of the optimizer.
         train_max_chunks: in each epoch another random subset of so many chunks stands for a document that has more;
             None takes all. Validation always sees all.
@@ -33,7 +34,8 @@ class TrainingOptions:
             problem type.
         early_stopping: evaluations without a better metric after which training ends; None never.
         checkpoint_steps: steps between evaluations, each with a checkpoint; None is once an epoch.
-        precision: ``no``, ``bf16`` or ``fp16`` for forward and backward passes; weights stay in float32.
+        precision: ``no``, ``bf16`` or ``fp16`` for forward and backward passes, or ``auto``, which the process that
+            trains decides by its device (`choose_precision`); weights stay in float32.
         gradient_checkpointing: compute activations again in the backward pass in place of keeping them.
     """
 
@@ -44,7 +46,7 @@ class TrainingOptions:
     warm_up: float = 0.1
     max_grad_norm: float = 1.0
     budget: int = 2048
-    batch_size: int = 16
+    batch_size: int | None = 16
     gradient_accumulation_steps: int = 1
     train_max_chunks: int | None = None
     seed: int = 0
@@ -53,6 +55,14 @@ class TrainingOptions:
     checkpoint_steps: int | None = None
     precision: str = "no"
     gradient_checkpointing: bool = False
+
+
+def fit_to_device(model: Strideformer, options: TrainingOptions, use_cpu: bool) -> TrainingOptions:
+    """The options with a precision that this process's device has; the encoder gets attention that suits both."""
+    device = torch.device("cpu") if use_cpu else choose_device("auto")
+    precision = choose_precision(options.precision, device, not model.config.freeze_first_model)
+    choose_training_attention(model.first_model, device, precision)
+    return replace(options, precision=precision)
 
 
 def choose_precision(precision: str, device: torch.device, trains_first_model: bool) -> str:

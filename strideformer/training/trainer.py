@@ -22,7 +22,7 @@ from strideformer.model import FIRST_MODEL, Strideformer
 from strideformer.training.batches import Collate, EpochLoader, training_batches
 from strideformer.training.documents import Documents
 from strideformer.training.optimization import new_optimizer, new_schedule
-from strideformer.training.options import TrainingOptions
+from strideformer.training.options import TrainingOptions, fit_to_device
 from strideformer.training.pace import Pace
 from strideformer.training.selection import LOWER_IS_BETTER, choose_metric, measure, predict_logits
 
@@ -148,6 +148,7 @@ def train(
         callbacks: the Trainer's, for more than this.
         report: called with each row of the history.
     """
+    options = fit_to_device(model, options, use_cpu)
     metric = choose_metric(options.metric, model.config.problem_type)
     when = "epoch" if options.checkpoint_steps is None else "steps"
     args = TrainingArguments(
@@ -159,7 +160,7 @@ def train(
         weight_decay=options.weight_decay,
         warmup_steps=options.warm_up,
         lr_scheduler_type="cosine",
-        per_device_train_batch_size=options.batch_size,
+        per_device_train_batch_size=options.batch_size or len(training.chunk_counts),
         gradient_accumulation_steps=options.gradient_accumulation_steps,
         max_grad_norm=options.max_grad_norm,
         bf16=options.precision == "bf16",

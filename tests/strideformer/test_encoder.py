@@ -179,6 +179,14 @@ def test_every_core_takes_micro_batches_of_its_own(tiny_checkpoint: Path, monkey
     assert on == {threading.current_thread().name}
 
 
+def test_a_second_model_can_be_trained_on_what_is_encoded(tiny_checkpoint: Path) -> None:
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4)
+    vectors = encoder.encode_views(encoder.chunker.views(texts(3)))
+    norm = torch.nn.LayerNorm(vectors.shape[1])
+    norm(vectors).square().mean().backward()
+    assert norm.weight.grad is not None
+
+
 def test_a_token_budget_is_searched_for(tiny_checkpoint: Path) -> None:
     encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32", 16, 4, token_budget=7)
     documents = texts(5)

@@ -39,6 +39,20 @@ def test_every_setting_of_training_reaches_its_option() -> None:
     assert (both.budget, both.gradient_checkpointing) == (12, True)
 
 
+def test_a_budget_of_tokens_in_place_of_a_number_of_documents_where_the_encoder_is_trained() -> None:
+    given = {"train": ["a"], "validation": "b", "output": "c", "encoder": "d"}
+    assert new_options(TrainSettings.model_validate(given), 100).batch_size == 16
+    both = given | {"freeze_first_model": False}
+    assert new_options(TrainSettings.model_validate(both), 100).batch_size is None
+    assert new_options(TrainSettings.model_validate(both | {"batch_size": 4}), 100).batch_size == 4
+
+
+def test_precision_is_left_to_the_process_that_trains() -> None:
+    """Which may be on another machine, with another device."""
+    given = {"train": ["a"], "validation": "b", "output": "c", "encoder": "d"}
+    assert new_options(TrainSettings.model_validate(given), 100).precision == "auto"
+
+
 def test_a_frozen_encoder_has_more_passes_and_no_need_of_memory() -> None:
     given = {"train": ["a"], "validation": "b", "output": "c", "encoder": "d"}
     frozen = new_options(TrainSettings.model_validate(given), 2240)

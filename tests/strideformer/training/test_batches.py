@@ -14,6 +14,7 @@ def test_a_batch_costs_what_its_padded_chunks_do() -> None:
     counts, widths = np.array([2, 1, 3, 9]), np.array([10, 20, 10, 10])
     assert pack(order, counts, widths, 50, 8) == [[2, 0], [1], [3]], "1 would widen five chunks; 3 is over by itself"
     assert pack(order, counts, widths, 10_000, 2) == [[2, 0], [1, 3]]
+    assert pack(order, counts, widths, 10_000, None) == [[2, 0, 1, 3]], "the budget alone"
 
 
 @pytest.mark.parametrize(("world", "accumulation"), [(1, 1), (2, 1), (2, 3)])

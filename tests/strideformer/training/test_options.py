@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from strideformer.training import options
-from strideformer.training.options import choose_precision, choose_training_attention
+from strideformer.training.options import (
+    TrainingOptions,
+    choose_precision,
+    choose_training_attention,
+    fit_to_device,
+)
 from tests.strideformer.small_models import COUNTS, chunks, close, make
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -41,3 +46,14 @@ def test_attention_by_products_on_a_cpu_in_bf16_alone(device: torch.device, prec
     choose_training_attention(model.first_model, device, precision)
     assert model.first_model.config._attn_implementation == attention
     close(model(**inputs, chunk_counts=COUNTS).logits, expected)
+
+
+@pytest.mark.parametrize(("frozen", "precision", "attention"), [(True, "no", "sdpa"), (False, "bf16", "eager")])
+def test_the_process_that_trains_decides_by_its_own_device(
+    monkeypatch: pytest.MonkeyPatch, frozen: bool, precision: str, attention: str
+) -> None:
+    monkeypatch.setattr(options, "cpu_multiplies_bf16", lambda: True)
+    model = make(freeze_first_model=frozen)
+    fitted = fit_to_device(model, TrainingOptions(epochs=3, precision="auto"), use_cpu=True)
+    assert fitted == TrainingOptions(epochs=3, precision=precision)
+    assert model.first_model.config._attn_implementation == attention
