@@ -30,8 +30,8 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Callable[[], A
     """
     if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
         return _packed_flash_attention
-    if device.type == "cpu" and dtype is torch.bfloat16:
-        return AttentionByProducts
+    if device.type == "cpu":
+        return AttentionByProducts if dtype is torch.bfloat16 else attention_by_runs
     return fused_attention
 
 
@@ -40,11 +40,30 @@ def fused_attention() -> Attention:
     return attend_fused
 
 
+def attention_by_runs() -> Attention:
+    """`attend_by_runs` for every layer."""
+    return attend_by_runs
+
+
 def attend_fused(qkv: Tensor, chunks: PackedChunks) -> Tensor:
     """Torch's fused attention on the padded grid."""
     query, key, value = _grid(qkv, chunks).permute(2, 0, 3, 1, 4)  # each (num_chunks, heads, longest, head_size)
     context = scaled_dot_product_attention(query, key, value, attn_mask=_mask(chunks, qkv.dtype))
     return _from_grid(context, chunks)
+
+
+def attend_by_runs(qkv: Tensor, chunks: PackedChunks) -> Tensor:
+    """Torch's fused attention over the chunks of one length at a time: no padding, no mask."""
+    heads, head_size = qkv.shape[2:]
+    contexts = qkv.new_empty((len(qkv), heads, head_size))
+    start = 0
+    for alike, length in chunks.runs:
+        end = start + alike * length
+        query, key, value = qkv[start:end].view(alike, length, 3, heads, head_size).permute(2, 0, 3, 1, 4)
+        found = scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        contexts[start:end].view(alike, length, heads, head_size).copy_(found)
+        start = end
+    return contexts.flatten(1)
 
 
 class AttentionByProducts:

@@ -18,7 +18,7 @@ from transformers import (
 
 from strideformer.chunk_batches import PackedChunks, runs_of_one_length
 from strideformer.encoder import ChunkEncoder
-from strideformer.packed_attention import Attention, AttentionByProducts, attend_fused
+from strideformer.packed_attention import Attention, AttentionByProducts, attend_by_runs, attend_fused
 from strideformer.packed_encoder import packed_encoder
 
 SMALL = {
@@ -54,7 +54,7 @@ def packed_batch(lengths: list[int], ids: torch.Tensor) -> PackedChunks:
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 @pytest.mark.parametrize("lengths", [[9, 9, 9], [12, 7, 7, 7, 1], [3], [4, 9, 9, 4]])
-@pytest.mark.parametrize("attend", [attend_fused, AttentionByProducts()])
+@pytest.mark.parametrize("attend", [attend_fused, attend_by_runs, AttentionByProducts()])
 def test_gives_what_transformers_gives_for_each_chunk_alone(kind: str, lengths: list[int], attend: Attention) -> None:
     model = small(kind)
     packed = packed_encoder(model)
