@@ -132,7 +132,10 @@ class ChunkEncoder:
         dtype: str | torch.dtype = "auto",
         token_budget: int | None = None,
     ) -> ChunkEncoder:
-        """The engine of a loaded Strideformer's first model, pooled as its config says."""
+        """The engine of a loaded Strideformer's first model, pooled as its config says.
+
+        The first model is moved to the device and cast in place, as ``Module.to`` does.
+        """
         return cls(
             model.first_model,
             chunker,

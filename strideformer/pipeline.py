@@ -65,7 +65,7 @@ class Pipeline:
 
     Args:
         model_name_or_path: a checkpoint folder; or give ``model`` and ``tokenizer`` objects.
-        model: a loaded Strideformer.
+        model: a loaded Strideformer; it is moved to the device and cast in place, as ``Module.to`` does.
         tokenizer: the first model's fast tokenizer.
         device: ``auto``, ``cpu``, ``cuda``, …
         dtype: number format of the encoder; ``auto`` as in ChunkEncoder.
