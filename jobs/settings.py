@@ -114,7 +114,7 @@ class ClusterSettings(JobSettings):
         None,
         ge=1,
         description="Most padded tokens in one micro-batch; left out, or auto: found on a GPU by trying some for a "
-        "second, 3072 on a CPU.",
+        "second, 3072 on each core of a CPU.",
     )
     ray_address: str | None = Field(
         None, description="Cluster to connect to; else RAY_ADDRESS, else a Ray of our own on this machine."

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from strideformer import Strideformer
-from strideformer.aggregation import DocumentAggregator
+from strideformer.aggregation import DocumentAggregator, second_model_dtype
 from strideformer.aggregator_options import DOCUMENT_POOLINGS
 from tests.tiny import save_tiny_checkpoint
 
@@ -46,3 +46,18 @@ def test_the_budget_does_not_change_a_logit(tiny_checkpoint: Path) -> None:
     small = DocumentAggregator(model, torch.device("cpu"), chunk_budget=1)(vectors, OFFSETS)
     large = DocumentAggregator(model, torch.device("cpu"), chunk_budget=10_000)(vectors, OFFSETS)
     np.testing.assert_allclose(small.logits, large.logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "problem_type", "expected"),
+    [
+        ("cuda", torch.float16, "single_label_classification", torch.float16),
+        ("cuda", torch.bfloat16, None, torch.bfloat16),
+        ("cuda", torch.bfloat16, "regression", torch.float32),
+        ("cpu", torch.bfloat16, "single_label_classification", torch.float32),
+    ],
+)
+def test_half_precision_on_a_gpu_but_for_the_values_of_a_regression(
+    device: str, dtype: torch.dtype, problem_type: str | None, expected: torch.dtype
+) -> None:
+    assert second_model_dtype(torch.device(device), dtype, problem_type) is expected
