@@ -45,8 +45,8 @@ def second_model_dtype(device: torch.device, dtype: torch.dtype, problem_type: s
 class DocumentAggregator:
     """Runs the second model over documents of any number of chunks, padded and masked under a budget.
 
-    It runs in the encoder's half precision on a GPU, but for regressions. On a CPU it multiplies in bf16 where the encoder does, which takes
-    two fifths off the time of 24 layers, and adds and normalises in fp32.
+    It runs in the encoder's half precision on a GPU, but for regressions. On a CPU it multiplies in bf16 where the
+    encoder does, which takes two fifths off the time of 24 layers, and adds and normalises in fp32.
 
     Attributes:
         forward_time: how long the device computed in the second model.
