@@ -67,8 +67,11 @@ def run_in_micro_batches(
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, "micro-batch", torch.set_num_threads, (1,)) as pool:
-            for done in [pool.submit(work.do) for _ in range(threads)]:
-                done.result()
+            try:
+                for done in [pool.submit(work.do) for _ in range(threads)]:
+                    done.result()
+            finally:
+                work.left = []  # an interrupt waits for the micro-batches under way, and not for all of them
     finally:
         # A thread's own number outlives this; it is for threads to come, which start with the last one that was set.
         torch.set_num_threads(before)

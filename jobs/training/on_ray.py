@@ -102,6 +102,7 @@ def _train(
     from ray.train.torch import TorchTrainer
     from safetensors.torch import load_file
 
+    # not use_cpu: what the machine that starts this has says nothing of the cluster
     if callbacks:
         raise StrideformerError("callbacks do not travel to other processes: leave them out with --workers")
     given = (model, training, validation, collate, options, str(folder.resolve()), report_to, not use_gpu, report)

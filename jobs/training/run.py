@@ -126,7 +126,8 @@ def _save(
     card = model_card(settings, model.config, data, result.figures, result.logits, verdict, cut)
     (folder.output / "README.md").write_text(card, encoding="utf-8")
     # Without paths, which say nothing elsewhere and something of whoever trained it.
-    used = settings.model_dump(exclude=OF_THIS_MACHINE) | {"epochs": settings.passes(len(data.training))}
+    decided = {"epochs": settings.passes(len(data.training)), "batch_size": settings.most_documents()}
+    used = settings.model_dump(exclude=OF_THIS_MACHINE) | decided
     folder.finish(
         {
             "settings": used,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -110,6 +111,22 @@ def test_what_fails_in_a_thread_is_raised_and_ends_the_others() -> None:
         run_in_micro_batches(np.full(1000, 10), 10, run, threads=2)
     assert len(ran) < 20
     assert torch.get_num_threads() >= 1
+
+
+def test_an_interrupt_does_not_wait_for_all_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+
+    def run(start: int, end: int) -> None:
+        ran.append(start)
+        time.sleep(0.01)
+
+    def interrupted(future: Future[None], timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_in_micro_batches(np.full(1000, 10), 10, run, threads=2)
+    assert len(ran) < 20
 
 
 def test_nothing_to_do() -> None:
