@@ -52,8 +52,9 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     choose_metric(settings.metric, data.encoding.problem_type)
     model = new_model(config, settings.seed)
     options = new_options(settings, len(data.training))
-    if not settings.workers:
-        choose_device(settings.device)  # which refuses one that is not here; those of a cluster may have others
+    # Processes of a cluster go by their own devices. Told to look for itself, the Trainer takes processes of torchrun
+    # on a machine without GPUs for so many runs.
+    use_cpu = not settings.workers and choose_device(settings.device).type == "cpu"
     preparation = Preparation(settings, model, data.encoding, data.encoder)
     if is_first:
         print("\n".join(data.lines), flush=True)
@@ -76,7 +77,7 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
         folder.work,
         resume=settings.resume,
         report_to=() if settings.report_to == "none" else (settings.report_to,),
-        use_cpu=settings.device == "cpu",
+        use_cpu=use_cpu,
         report=lambda row: print(progress_line(row), flush=True),
     )
     if is_first:

@@ -119,7 +119,7 @@ def test_more_processes_than_processors_are_refused(corpus: Path) -> None:
 def test_two_processes_of_torchrun_train_one_model(corpus: Path, module: str) -> None:
     """What a machine of several GPUs does, on two CPU processes: each takes a share, and one writes."""
     config = corpus / "job.yaml"
-    config.write_text(json.dumps(settings(corpus)))
+    config.write_text(json.dumps(settings(corpus, device="auto")))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", module, "--config", str(config)]
     done = subprocess.run(
@@ -127,4 +127,5 @@ def test_two_processes_of_torchrun_train_one_model(corpus: Path, module: str) ->
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("the checkpoint is in") == 1
+    assert done.stdout.count("epoch 1, ") == 1, "one run, and not one a process"
     right(corpus)
