@@ -63,7 +63,7 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
         training, validation = _documents(preparation, data, folder)
         cut = cut_documents(training.chunk_counts, validation.chunk_counts, config.max_chunks)
         print(cut, flush=True)
-    _wait_for_everyone()
+    _wait_for_everyone(use_cpu)
     if not is_first:
         training, validation = _documents(preparation, data, folder)
     if model.bag_of_tokens is not None:
@@ -154,8 +154,8 @@ def require_tracker(name: str) -> None:
         raise StrideformerError(f"--report-to {name} needs it installed: pip install 'strideformer[tracking]'")
 
 
-def _wait_for_everyone() -> None:
+def _wait_for_everyone(use_cpu: bool) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from accelerate import PartialState
 
-        PartialState().wait_for_everyone()
+        PartialState(cpu=use_cpu).wait_for_everyone()
