@@ -18,7 +18,7 @@ from strideformer.checkpoint import load_first_model, resolve_encoder
 from strideformer.chunk_batches import ChunkAssembler, SortedChunks
 from strideformer.chunking import Chunker, ChunkViews
 from strideformer.config import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, check_positions
-from strideformer.devices import choose_device, choose_dtype, published_dtype
+from strideformer.devices import cast_encoder, choose_device, choose_dtype, published_dtype
 from strideformer.layers import LAST, states_of_layers
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
@@ -66,7 +66,7 @@ class ChunkEncoder:
         check_positions(first_model.config, chunker.max_length)
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device, published_dtype(first_model))
-        self.first_model = first_model.eval().to(device=self.device, dtype=self.dtype)
+        self.first_model = cast_encoder(first_model.eval(), self.device, self.dtype)
         self.chunker = chunker
         self.chunk_pooling = chunk_pooling
         self.normalize_embeddings = normalize_embeddings

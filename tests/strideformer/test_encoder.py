@@ -11,7 +11,6 @@ from transformers import AutoModel, AutoTokenizer
 
 import strideformer.encoder as encoder_module
 from strideformer.chunking import Chunker
-from strideformer.devices import choose_device, choose_dtype
 from strideformer.encoder import ChunkEncoder
 from strideformer.errors import StrideformerError
 from strideformer.pipeline import Pipeline
@@ -239,19 +238,6 @@ def test_chunks_are_cut_as_the_checkpoint_says(tiny_checkpoint: Path, minilm: Pa
     assert (longer.max_length, longer.stride, longer.max_chunks) == (32, 4, 100)
     plain = ChunkEncoder.from_pretrained(minilm, "cpu", "float32", stride=0).chunker
     assert (plain.max_length, plain.stride, plain.max_chunks) == (384, 0, 128)
-
-
-def test_devices_and_dtypes() -> None:
-    assert choose_device("cpu").type == "cpu"
-    with pytest.raises(StrideformerError, match="not one that torch knows"):
-        choose_device("quantum")
-    with pytest.raises(StrideformerError, match="dtype 'int8' is unknown"):
-        choose_dtype("int8", torch.device("cpu"))
-    assert choose_dtype("auto", torch.device("cuda")) is torch.float16
-    assert choose_dtype("auto", torch.device("cuda"), torch.bfloat16) is torch.bfloat16
-    if not torch.cuda.is_available():
-        with pytest.raises(StrideformerError, match="no CUDA GPU"):
-            choose_device("cuda")
 
 
 def test_an_encoder_that_is_not_there_is_told(tmp_path: Path) -> None:
