@@ -58,7 +58,7 @@ def make_plan(
             comes before, are cut more coarsely.
         min_shards: Make shards smaller to have at least so many (several for each encoder, so that none waits
             long for the last), as far as that leaves them 1/512 of full size.
-        small_first: Make the first shard a fraction of the others, so that its labels are there soon.
+        small_first: Make the first two shards a fraction of the others, so that their labels are there soon.
         most_shards: Make shards larger where there would be more, as far as they fit in memory.
         limit: Only the first documents.
         on_bad_file: Whether a file that cannot be used is one document of the plan, on its way to the quarantine,

@@ -87,11 +87,11 @@ def test_min_shards_makes_a_small_input_fill_all_actors(tmp_path):
     assert min(sizes[200]) >= 7  # a shard of a document or two would cost more to schedule than to compute
 
 
-def test_a_small_first_shard_leaves_the_others_as_they_were(tmp_path):
+def test_two_small_first_shards_leave_the_others_as_they_were(tmp_path):
     write_rows(tmp_path, "a", "parquet", [{"text": f"document {i}"} for i in range(200)], row_group_size=200)
     whole, _ = read_all(tmp_path)
     table, plan = read_all(tmp_path, min_shards=4, small_first=True)
-    assert plan["num_rows"].to_pylist() == [3, 47, 50, 50, 50]
+    assert plan["num_rows"].to_pylist() == [3, 3, 44, 50, 50, 50]
     assert table["doc_id"].equals(whole["doc_id"])
     _, alone = read_all(tmp_path, small_first=True)
     assert alone["num_rows"].to_pylist() == [200]
