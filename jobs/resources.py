@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -141,13 +141,14 @@ def alive_nodes() -> list[dict[str, float]]:
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def connect(address: str | None, dashboard: bool = False) -> bool:
+def connect(address: str | None, dashboard: bool = False, meanwhile: Callable[[], object] | None = None) -> bool:
     """Connect to a Ray cluster, or start one of our own on this machine, on loopback.
 
     Args:
         address: of the cluster; None is RAY_ADDRESS, or else one of our own.
         dashboard: of our own cluster: Ray Train asks it whether its controller lives, and warns every second where
             there is none.
+        meanwhile: called while our own cluster starts, on this thread.
 
     Returns:
         Whether we started it (and so may shut it down).
@@ -171,7 +172,7 @@ def connect(address: str | None, dashboard: bool = False) -> bool:
                 raise StrideformerError(f"cannot connect to the Ray cluster at {address}: {error}") from error
         else:
             try:
-                start_on_loopback(include_dashboard=dashboard, **quiet)
+                start_on_loopback(dashboard, meanwhile, **quiet)
             except Exception as error:  # Ray raises bare ones
                 words = (str(error).splitlines() or [type(error).__name__])[0]
                 raise StrideformerError(

@@ -99,10 +99,10 @@ class ShardedJob(Generic[S, C]):
             try:
                 if settings.overwrite:
                     folder.clear()
-                # What ray.data imports, while Ray's processes start. Not ray.data itself: two threads must not
-                # import one package.
+                # ray.data is imported while Ray's node starts, and what it imports from elsewhere on a thread, while
+                # Ray's other processes do; not ray.data itself: two threads must not import one package.
                 threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
-                ours = connect(settings.ray_address)
+                ours = connect(settings.ray_address, meanwhile=lambda: import_module("ray.data"))
                 aggregators = getattr(settings, "aggregators", 0)
                 resources = share_out(alive_nodes(), settings.encoders, settings.device, aggregators)
                 plan, job = self.start_or_resume(folder, settings, checked, resources)

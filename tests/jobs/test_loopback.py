@@ -1,0 +1,48 @@
+"""A Ray of our own: what is done while it starts, and what it keeps no account of."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+STARTS = """
+import json, time
+from ray._private import services
+from jobs import loopback
+
+ask, called = services.get_node, []
+asked = []
+def recorded(*arguments):
+    started = time.monotonic()
+    found = ask(*arguments)
+    asked.append(time.monotonic() - started)
+    return found
+services.get_node = recorded
+loopback.start_on_loopback(meanwhile=lambda: called.append(1), logging_level="ERROR")
+import ray
+print(json.dumps({
+    "called": len(called), "asked": asked, "kept": services.get_node is recorded,
+    "nodes": len(ray.nodes()), "config": ray._private.worker._global_node._config,
+}))
+"""
+
+
+def test_the_node_is_awaited_and_the_time_used(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", STARTS],
+        env=os.environ | {"HOME": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    said = json.loads(run.stdout.splitlines()[-1])
+    assert said["called"] == len(said["asked"]) == said["nodes"] == 1
+    assert said["kept"], "Ray has its own function back"
+    assert said["asked"][0] < 0.9, "the node was up when Ray looked, so that it did not sleep for a second"
+    assert said["config"]["enable_metrics_collection"] is False
