@@ -34,6 +34,11 @@ DEFAULTS = {"max_chunks": 128, "chunk_layers": LAST}
 OF_ENCODER = ("chunk_pooling", "normalize_embeddings", "max_length", "stride", "max_chunks")
 # A bag of tokens has a weight for each label and token: with 30,000 tokens and more than 333 labels, over 40 MB.
 MOST_WEIGHTS_OF_TOKENS = 10_000_000
+# What transformers calls the dropout of an encoder's parts, in the configs of its many models.
+DROPOUTS = (
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "dropout", "embedding_dropout"),
+    *("mlp_dropout", "hidden_dropout", "dropout_rate", "resid_pdrop", "embd_pdrop", "attn_pdrop", "pooler_dropout"),
+)
 # What of the config the job decides, so that --aggregator may not.
 OWN_FIELDS = {
     *("self", "kwargs", "first_model_config", "first_model_name", "first_model_hash", "freeze_first_model"),
@@ -67,6 +72,7 @@ def new_config(settings: TrainSettings, data: TrainingData) -> StrideformerConfi
             f"--encoder {settings.encoder} is a Strideformer: give the encoder that it was trained over, "
             f"{first_model_config.first_model_name or 'a sentence transformer'}"
         )
+    set_dropout(first_model_config, settings.first_model_dropout)
     fields = dict(settings.aggregator)
     if fields.get("class_weights") == "balanced":
         fields["class_weights"] = balanced_weights(data.encoding, data.encoding.encode(data.training.labels))
@@ -104,6 +110,23 @@ def _config(
             "label2id": {name: index for index, name in enumerate(encoding.names)},
         },
     )
+
+
+def set_dropout(config: PreTrainedConfig, dropout: float | None) -> None:
+    """Give all parts of an encoder that have a dropout this one; None leaves them as they are.
+
+    Raises:
+        StrideformerError: its config has none by a known name.
+    """
+    if dropout is None:
+        return
+    known = [name for name in DROPOUTS if getattr(config, name, None) is not None]
+    if not known:
+        raise StrideformerError(
+            f"--first-model-dropout {dropout:g}: the config of a {config.model_type} has no dropout: leave it out"
+        )
+    for name in known:
+        setattr(config, name, dropout)
 
 
 def default_aggregator(

@@ -26,7 +26,7 @@ from jobs.train_settings import BATCH_SIZE, EPOCHS_UNFROZEN, TrainSettings
 from jobs.training.data import TrainingData
 from jobs.training.labelled import LabelledDocuments
 from jobs.training.labels import REGRESSION, LabelEncoding
-from jobs.training.setup import standard_form
+from jobs.training.setup import set_dropout, standard_form
 from strideformer.checkpoint import resolve_encoder, share_weights
 from strideformer.config import max_positions
 from strideformer.devices import choose_device
@@ -74,14 +74,17 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
     print(f"{settings.encoder} reads the first {length:,} tokens of a document, special ones included", flush=True)
     tokenizer = load_tokenizer(folder)
     set_seed(settings.seed)
-    model = AutoModelForSequenceClassification.from_pretrained(
+    config = AutoConfig.from_pretrained(
         folder,
         num_labels=len(encoding.names),
         id2label=dict(enumerate(encoding.names)),
         label2id={name: index for index, name in enumerate(encoding.names)},
         problem_type=encoding.problem_type,
         trust_remote_code=False,
-        dtype=torch.float32,
+    )
+    set_dropout(config, settings.first_model_dropout)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, config=config, trust_remote_code=False, dtype=torch.float32
     )
     if settings.gradient_checkpointing and model.supports_gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})

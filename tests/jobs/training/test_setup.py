@@ -4,12 +4,14 @@ import dataclasses
 
 import pyarrow as pa
 import pytest
-from transformers import BertConfig
+from pydantic import ValidationError
+from transformers import BertConfig, DistilBertConfig, GPT2Config, MambaConfig, ModernBertConfig, PreTrainedConfig
 
 from jobs.train_settings import TrainSettings
 from jobs.training.labels import LabelEncoding
-from jobs.training.setup import default_aggregator, new_options
+from jobs.training.setup import default_aggregator, new_options, set_dropout
 from strideformer import StrideformerConfig
+from strideformer.errors import StrideformerError
 from strideformer.training import TrainingOptions
 
 CLASSES, SEVERAL, NUMBERS = ["a", "b", "c"], [["a"], ["b", "c"]], [0.5, 1.5]
@@ -105,8 +107,33 @@ def test_flags_are_frozen() -> None:
         "train validation embeddings output dataset dataset_path format text_column pair_column id_column "
         "label_column missing_label problem_type storage_option encoder freeze_first_model aggregator "
         "max_length stride max_chunks chunk_layers train_max_chunks epochs learning_rate first_model_learning_rate "
-        "weight_decay chunk_budget token_budget batch_size gradient_accumulation_steps gradient_checkpointing "
-        "precision metric early_stopping checkpoint_steps seed device report_to workers baseline "
-        "compare_baselines resume".split()
+        "first_model_dropout weight_decay chunk_budget token_budget batch_size gradient_accumulation_steps "
+        "gradient_checkpointing precision metric early_stopping checkpoint_steps seed device report_to workers "
+        "baseline compare_baselines resume".split()
     )
     assert all(field.description for field in TrainSettings.model_fields.values())
+
+
+@pytest.mark.parametrize("config", [BertConfig(), DistilBertConfig(), ModernBertConfig(), GPT2Config()])
+def test_dropout_of_an_encoder_that_is_trained(config: PreTrainedConfig) -> None:
+    before = {name: rate for name, rate in config.to_dict().items() if "drop" in name}
+    set_dropout(config, None)
+    assert {name: getattr(config, name) for name in before} == before
+    set_dropout(config, 0.25)
+    of_heads = ("classifier", "qa_", "seq_classif", "summary")
+    rates = {getattr(config, name) for name in before if not name.startswith(of_heads)}
+    assert rates == {0.25}
+    assert {name: getattr(config, name) for name in before if name.startswith(of_heads)}.items() <= before.items()
+
+
+def test_an_encoder_without_dropout_is_told() -> None:
+    with pytest.raises(StrideformerError, match="--first-model-dropout 0: the config of a mamba has no dropout"):
+        set_dropout(MambaConfig(), 0.0)
+
+
+def test_a_dropout_of_a_frozen_encoder_is_refused() -> None:
+    given = {"train": ["a"], "validation": "b", "output": "c", "encoder": "d", "first_model_dropout": 0}
+    with pytest.raises(ValidationError, match="add --no-freeze-first-model"):
+        TrainSettings.model_validate(given)
+    for more in ({"freeze_first_model": False}, {"baseline": "truncate"}):
+        assert TrainSettings.model_validate(given | more).first_model_dropout == 0
