@@ -20,6 +20,7 @@ from jobs.stages.columns import bag_columns, bisect, quarantine, ragged, read_vi
 from strideformer.chunking import ChunkViews
 from strideformer.duplicates import first_alike, without_repetitions
 from strideformer.errors import StrideformerError
+from strideformer.freed_memory import keep_freed_memory
 from strideformer.layers import LAST
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ class Encode:
             first_model = load_first_model(model.fetch())
             how |= {"chunk_pooling": pooling, "normalize_embeddings": normalize, "chunk_layers": options.chunk_layers}
             self.encoder = ChunkEncoder(first_model, chunker, **how)
+        if self.encoder.device.type == "cpu":
+            keep_freed_memory()
         if options.token_budget is None and self.encoder.device.type == "cuda":
             self.encoder.search_token_budget()
 

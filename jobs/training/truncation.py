@@ -33,6 +33,7 @@ from strideformer.devices import choose_device
 from strideformer.document_head import in_own_unit
 from strideformer.encoder import load_tokenizer
 from strideformer.errors import StrideformerError
+from strideformer.freed_memory import keep_freed_memory
 from strideformer.training.options import choose_precision, choose_training_attention
 from strideformer.training.selection import LOWER_IS_BETTER, METRICS, choose_metric, measure
 
@@ -90,6 +91,8 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
         model.gradient_checkpointing_enable({"use_reentrant": False})
     metric = choose_metric(settings.metric, encoding.problem_type)
     device = choose_device(settings.device)
+    if device.type == "cpu":
+        keep_freed_memory()
 
     unit: dict[str, list[float]] = {}
     if encoding.problem_type == REGRESSION:

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from strideformer.devices import choose_device, cpu_multiplies_bf16
+from strideformer.freed_memory import keep_freed_memory
 from strideformer.model import Strideformer
 
 
@@ -58,8 +59,13 @@ class TrainingOptions:
 
 
 def fit_to_device(model: Strideformer, options: TrainingOptions, use_cpu: bool) -> TrainingOptions:
-    """The options with a precision that this process's device has; the encoder gets attention that suits both."""
+    """The options with a precision that this process's device has; the encoder gets attention that suits both.
+
+    On a CPU the process also keeps the memory that it frees (`keep_freed_memory`).
+    """
     device = torch.device("cpu") if use_cpu else choose_device("auto")
+    if device.type == "cpu":
+        keep_freed_memory()
     precision = choose_precision(options.precision, device, not model.config.freeze_first_model)
     choose_training_attention(model.first_model, device, precision)
     return replace(options, precision=precision)

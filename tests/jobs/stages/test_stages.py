@@ -157,6 +157,15 @@ def test_a_fault_that_is_not_the_documents_stops_the_job(source: ModelSource, me
     stage.encode.encoder.packed = packed
 
 
+def test_an_encoder_on_a_cpu_keeps_the_memory_that_it_frees(
+    source: ModelSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr("jobs.stages.encode.keep_freed_memory", lambda: kept.append(True))
+    Encode(source, OPTIONS)
+    assert kept
+
+
 def test_logits_that_are_not_finite_are_never_a_label(source: ModelSource) -> None:
     chunked = Chunk(source, CHUNKING)(documents(["court", "law", "tax"]))
     vectors = Encode(source, OPTIONS)(chunked)

@@ -52,8 +52,11 @@ def test_attention_by_products_on_a_cpu_in_bf16_alone(device: torch.device, prec
 def test_the_process_that_trains_decides_by_its_own_device(
     monkeypatch: pytest.MonkeyPatch, frozen: bool, precision: str, attention: str
 ) -> None:
+    kept: list[bool] = []
     monkeypatch.setattr(options, "cpu_multiplies_bf16", lambda: True)
+    monkeypatch.setattr(options, "keep_freed_memory", lambda: kept.append(True))
     model = make(freeze_first_model=frozen)
     fitted = fit_to_device(model, TrainingOptions(epochs=3, precision="auto"), use_cpu=True)
     assert fitted == TrainingOptions(epochs=3, precision=precision)
     assert model.first_model.config._attn_implementation == attention
+    assert kept
