@@ -19,6 +19,7 @@ from strideformer.chunk_batches import ChunkAssembler, SortedChunks
 from strideformer.chunking import Chunker, ChunkViews
 from strideformer.config import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, check_positions
 from strideformer.devices import cast_encoder, choose_device, choose_dtype, published_dtype
+from strideformer.freed_memory import keep_freed_blocks
 from strideformer.layers import LAST, states_of_layers
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
@@ -78,6 +79,8 @@ class ChunkEncoder:
         self._assemblers: dict[bool, ChunkAssembler] = {}
         self._assembling = Lock()
         self.packed = packed_encoder(self.first_model)
+        if self.device.type == "cpu":
+            keep_freed_blocks()
         self.forward_time, self.copy_time = Stopwatch(self.device), Stopwatch(self.device)
 
     @classmethod
