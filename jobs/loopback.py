@@ -13,7 +13,8 @@ from typing import Any
 LOOPBACK = "127.0.0.1"
 # Ray's switch for the systems where a Ray is always alone on its machine: off, and 127.0.0.1 stays what it is.
 SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-# What Ray keeps account of for a dashboard and for Prometheus: of two cores it takes one percent.
+# What Ray keeps account of for a dashboard and for Prometheus: of two cores it takes one percent. RAY_ and the name in
+# the environment is for who wants it all the same.
 UNWATCHED = {"enable_metrics_collection": False, "event_stats": False, "task_events_report_interval_ms": 0}
 # How often to look whether the node is up, and how long before Ray, which then raises, is left to it.
 POLL_SECONDS, MOST_SECONDS = 0.02, 20.0
@@ -40,7 +41,8 @@ def start_on_loopback(
     token = Path.home() / ".ray" / "auth_token"
     known = token.exists()
     if not include_dashboard:
-        options["_system_config"] = UNWATCHED | options.get("_system_config", {})
+        unasked = {name: value for name, value in UNWATCHED.items() if f"RAY_{name}" not in os.environ}
+        options["_system_config"] = unasked | options.get("_system_config", {})
     with _loopback_kept(), _node_awaited(meanwhile or (lambda: None)):
         ray.init(address="local", include_dashboard=include_dashboard, _node_ip_address=LOOPBACK, **options)
     if not known and token.exists():

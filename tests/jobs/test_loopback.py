@@ -34,7 +34,7 @@ print(json.dumps({
 def test_the_node_is_awaited_and_the_time_used(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", STARTS],
-        env=os.environ | {"HOME": str(tmp_path)},
+        env=os.environ | {"HOME": str(tmp_path), "RAY_event_stats": "1"},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -46,3 +46,4 @@ def test_the_node_is_awaited_and_the_time_used(tmp_path: Path) -> None:
     assert said["kept"], "Ray has its own function back"
     assert said["asked"][0] < 0.9, "the node was up when Ray looked, so that it did not sleep for a second"
     assert said["config"]["enable_metrics_collection"] is False
+    assert "event_stats" not in said["config"], "the environment asks for it"
