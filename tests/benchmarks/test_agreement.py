@@ -13,3 +13,6 @@ def test_bfloat16_gives_the_labels_of_float32() -> None:
     assert found.percent == 100
     assert found.least_cosine > 0.999
     assert 0 < max(found.score_change) < 0.05
+    *_, near = comparison.compare(read_documents(SAMPLE)[:10], nearer=0.5)
+    assert 0 < len(near.score_change) < 10
+    assert (len(near.same), near.chunks, near.percent) == (10, 10, 100)
