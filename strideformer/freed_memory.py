@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-import torch
+import numpy as np
 
 # Of glibc's malloc.h, with the value that each is given: free memory at the end of a heap stays there, whatever its
 # size; a heap that is empty stays; and no block has a mapping of its own, which goes when it is freed (but those of
@@ -25,7 +25,7 @@ def keep_freed_blocks() -> None:
     much at the end of a heap. Encoders on a CPU do it, whose tensors are smaller: a twentieth of MiniLM-L6's time, on
     two cores of a Zen 5, was clearing pages. Nothing is written to the block.
     """
-    torch.empty(LARGEST_IN_HEAP, dtype=torch.uint8)
+    np.empty(LARGEST_IN_HEAP, np.uint8)
 
 
 def keep_freed_memory() -> bool:
