@@ -33,7 +33,7 @@ def keep_freed_memory() -> bool:
 
     By default glibc gives a tensor of more than a few megabytes back to the kernel as soon as it is freed, and the
     kernel clears every page of the next one. On two cores of a Zen 5 that was two fifths of a step of training
-    MiniLM-L6 on 24,576 tokens. The price is that the process stays as large as it once was.
+    MiniLM-L6 on 24,576 tokens in two processes. The price is that a process stays as large as it once was.
 
     The jobs of this package call it in the processes in which a CPU computes; a program that uses the library alone
     may do so.
