@@ -35,8 +35,8 @@ def keep_freed_memory() -> bool:
     kernel clears every page of the next one. On two cores of a Zen 5 that was two fifths of a step of training
     MiniLM-L6 on 24,576 tokens in two processes. The price is that a process stays as large as it once was.
 
-    The jobs of this package call it in the processes in which a CPU computes; a program that uses the library alone
-    may do so.
+    Training on a CPU calls it, and so do the processes of a job that encode on one. Other programs have what
+    `keep_freed_blocks` does, and may call it.
 
     Returns:
         Whether the C library does so: it is glibc, and the environment does not tune it already.

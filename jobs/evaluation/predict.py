@@ -27,7 +27,6 @@ from strideformer import Pipeline
 from strideformer.aggregation import DocumentAggregator
 from strideformer.aggregator import load_aggregator
 from strideformer.devices import choose_device
-from strideformer.freed_memory import keep_freed_memory
 from strideformer.locations import checkpoint_folder
 from strideformer.predictions import LabelSpace
 
@@ -46,8 +45,6 @@ def predict_corpus(
         StrideformerError: an input or column is missing.
         Exception: what the model raised, where it fails on every document.
     """
-    if pipeline.encoder.device.type == "cpu":
-        keep_freed_memory()
     plan = make_plan(list_inputs(inputs, options, file_format), columns, options)
     total = sum(plan.column("num_rows").to_pylist())
     ids: list[pa.Array] = []

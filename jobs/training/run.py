@@ -19,7 +19,6 @@ from jobs.training.verdict import compare_with_tfidf
 from strideformer import Strideformer
 from strideformer.devices import choose_device
 from strideformer.errors import StrideformerError
-from strideformer.freed_memory import keep_freed_memory
 from strideformer.training.selection import choose_metric
 
 # Settings that change nothing of the result, so that a run may be resumed with others.
@@ -56,8 +55,6 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     # Processes of a cluster go by their own devices. Told to look for itself, the Trainer takes processes of torchrun
     # on a machine without GPUs for so many runs.
     use_cpu = not settings.workers and choose_device(settings.device).type == "cpu"
-    if use_cpu:
-        keep_freed_memory()
     preparation = Preparation(settings, model, data.encoding, data.encoder)
     if is_first:
         print("\n".join(data.lines), flush=True)

@@ -11,6 +11,8 @@ import pytest
 
 from strideformer.freed_memory import OF_USER
 
+of_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+
 # Page faults of making and freeing a block of 80 MB on the main thread, and eight of 5 MB on another. glibc by itself
 # has learnt from the small ones that they are kept, and 10 MB at the end of a heap.
 MEASURED = """
@@ -46,7 +48,7 @@ def run(function: str = "keep_freed_memory", **environment: str) -> tuple[bool, 
     return said[0] == "True", [int(number) for number in said[1:]]
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@of_glibc
 def test_pages_are_not_taken_again() -> None:
     done, (before, on_a_thread_before, after, on_a_thread) = run()
     assert done
@@ -54,7 +56,7 @@ def test_pages_are_not_taken_again() -> None:
     assert on_a_thread < on_a_thread_before / 10
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@of_glibc
 def test_blocks_of_an_encoder_stay_in_their_heaps() -> None:
     _, (_, before, _, after) = run("keep_freed_blocks")
     assert after < before / 10
