@@ -48,7 +48,7 @@ class EvaluateSettings(JobSettings):
         None, description="Checkpoint for --corpus or --embeddings, or the one that --calibrate writes into."
     )
     device: str = Field("auto", description="For --corpus and --embeddings: auto, cpu or cuda.")
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+    dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = Field(
         "auto", description="For --corpus: number format of the encoder, as in classify."
     )
     against: str | None = Field(

@@ -27,6 +27,7 @@ class ModelFacts:
     Attributes:
         max_length, stride, max_chunks: the chunking that it was trained with.
         positions: the most tokens that its encoder takes; None where any length will do.
+        packed: whether its encoder is of a kind that runs packed.
         labels, problem_type: as in LabelSpace.
         tokenizer: the fast tokenizer, as JSON.
     """
@@ -35,6 +36,7 @@ class ModelFacts:
     stride: int
     max_chunks: int
     positions: int | None
+    packed: bool
     labels: list[str]
     problem_type: str
     tokenizer: str
@@ -72,6 +74,7 @@ def load_facts(folders: Mapping[str, Path]) -> ModelFacts:
     from strideformer.config import max_positions
     from strideformer.encoder import load_tokenizer
     from strideformer.model import Strideformer
+    from strideformer.packed_encoder import PACKED_TYPES
 
     disable_progress_bar()
     config = Strideformer.from_pretrained(folders["checkpoint"]).config
@@ -82,6 +85,7 @@ def load_facts(folders: Mapping[str, Path]) -> ModelFacts:
         stride=config.stride,
         max_chunks=config.max_chunks,
         positions=max_positions(config.first_model_config),
+        packed=config.first_model_config.model_type in PACKED_TYPES,
         labels=list(labels.names),
         problem_type=labels.problem_type,
         tokenizer=tokenizer.backend_tokenizer.to_str(),

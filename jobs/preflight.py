@@ -98,6 +98,7 @@ def check(settings: ClassifySettings) -> Checked:
         settings.max_chunks or facts.max_chunks,
     )
     check_length(chunking.max_length, facts.positions)
+    check_packed(settings.dtype, facts.packed, settings.model)
     tokenizer = Tokenizer.from_str(facts.tokenizer)
     chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
     chunker.template(settings.pair_column is not None)
@@ -112,6 +113,18 @@ def check(settings: ClassifySettings) -> Checked:
         output_schema=labelled_schema(label_type(labels), scores_type(labels), corpus.kept_output),
         fingerprint=fingerprint(settings, corpus.files, model, chunking) | {"early_exit": settings.early_exit},
     )
+
+
+def check_packed(dtype: str, packed: bool, model: str) -> None:
+    """Refuse int8 of an encoder that it is not made for.
+
+    Raises:
+        StrideformerError: says which ones it is for.
+    """
+    if dtype == "int8" and not packed:
+        raise StrideformerError(
+            f"dtype int8 is for encoders of the kinds of BERT and RoBERTa, and that of {model} is another: use auto"
+        )
 
 
 def kept_names(keep_columns: Sequence[str], own_columns: Sequence[str] = OWN_COLUMNS) -> dict[str, str]:
@@ -175,7 +188,10 @@ def folder_url(url: str, options: Mapping[str, str]) -> str:
 def fingerprint(
     settings: ShardedSettings, files: Sequence[InputFile], model: ModelSource, chunking: Chunking
 ) -> dict[str, Any]:
-    """What decides a job's result: model, chunking, columns, and which files of which size and time."""
+    """What decides a job's result: model, chunking, columns, and which files of which size and time.
+
+    Floating-point formats may change when a job is resumed, on another kind of node, but int8 and others do not mix.
+    """
     listing = hashlib.sha256()
     for file in files:
         listing.update(f"{file.source}\0{file.size}\0{file.modified}\n".encode())
@@ -184,6 +200,7 @@ def fingerprint(
         "max_length": chunking.max_length,
         "stride": chunking.stride,
         "max_chunks": chunking.max_chunks,
+        "int8": True if settings.dtype == "int8" else None,
         "text_column": settings.text_column,
         "pair_column": settings.pair_column,
         "id_column": settings.id_column,

@@ -106,9 +106,10 @@ class ClusterSettings(JobSettings):
         "or one a node of up to 16 cores where there is none.",
     )
     device: str = Field("auto", description="auto, cpu or cuda.")
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+    dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = Field(
         "auto",
-        description="Number format of the encoder; auto: half precision on GPU, bf16 on CPUs that have it.",
+        description="Number format of the encoder; auto: half precision on GPU, bf16 on CPUs that have it. int8, on "
+        "CPUs alone, is a quarter faster and a little less exact.",
     )
     token_budget: int | None = Field(
         None,
@@ -122,6 +123,12 @@ class ClusterSettings(JobSettings):
     progress: Literal["auto", "bar", "plain", "none"] = Field(
         "auto", description="Progress display: auto is a bar on a terminal and plain lines elsewhere."
     )
+
+    @model_validator(mode="after")
+    def _int8_on_a_cpu(self) -> Self:
+        if self.dtype == "int8" and self.device.startswith("cuda"):
+            raise ValueError("dtype int8 is for CPUs, and device is cuda: use dtype auto, or device cpu")
+        return self
 
     @field_validator("token_budget", mode="before")
     @classmethod

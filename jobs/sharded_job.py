@@ -105,6 +105,10 @@ class ShardedJob(Generic[S, C]):
                 ours = connect(settings.ray_address, meanwhile=lambda: import_module("ray.data"))
                 aggregators = getattr(settings, "aggregators", 0)
                 resources = share_out(alive_nodes(), settings.encoders, settings.device, aggregators)
+                if settings.dtype == "int8" and resources.encoder_gpus:
+                    raise StrideformerError(
+                        "dtype int8 is for CPUs, and this cluster's GPUs take the encoders: use auto, or --device cpu"
+                    )
                 plan, job = self.start_or_resume(folder, settings, checked, resources)
                 return self.run_shards(folder, plan, job, settings, checked, resources, started)
             except OSError as error:

@@ -20,6 +20,7 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "bf16": torch.bfloat16,
 }
+INT8 = "int8"
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -56,16 +57,17 @@ def choose_dtype(
 
     ``auto`` is half precision on CUDA: bf16 for a model published in bf16, whose activations may exceed
     fp16's 65,504, fp16 otherwise, which keeps three more bits. On a CPU it is bf16 where the CPU multiplies
-    bf16 natively (AVX512-BF16 or AMX; elsewhere bf16 is emulated and slower than fp32), else fp32.
+    bf16 natively (AVX512-BF16 or AMX; elsewhere bf16 is emulated and slower than fp32), else fp32. ``int8`` leaves
+    all but the linear layers of the encoder in what ``auto`` chooses.
 
     Raises:
         StrideformerError: the name is not a floating-point type we run.
     """
     if isinstance(dtype, torch.dtype):
         return dtype
-    if dtype != "auto":
+    if dtype not in ("auto", INT8):
         if dtype not in DTYPES:
-            raise StrideformerError(f"dtype {dtype!r} is unknown: use auto or one of {', '.join(DTYPES)}")
+            raise StrideformerError(f"dtype {dtype!r} is unknown: use auto, int8 or one of {', '.join(DTYPES)}")
         return DTYPES[dtype]
     if device.type == "cuda":
         return torch.bfloat16 if trained_dtype is torch.bfloat16 else torch.float16

@@ -18,8 +18,11 @@ from strideformer.checkpoint import load_first_model, resolve_encoder
 from strideformer.chunk_batches import ChunkAssembler, SortedChunks
 from strideformer.chunking import Chunker, ChunkViews
 from strideformer.config import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, check_positions
-from strideformer.devices import cast_encoder, choose_device, choose_dtype, published_dtype
+from strideformer.devices import INT8, cast_encoder, choose_device, choose_dtype, published_dtype
+from strideformer.errors import StrideformerError
 from strideformer.freed_memory import keep_freed_blocks
+from strideformer.int8_encoder import check_int8, to_int8
+from strideformer.int8_texts import TEXTS
 from strideformer.layers import LAST, states_of_layers
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
@@ -46,6 +49,7 @@ class ChunkEncoder:
     Attributes:
         chunker: cuts texts as the encoder expects them.
         device, dtype: where and in which number format the first model runs.
+        int8: whether its linear layers run in int8, and ``dtype`` is that of all else.
         packed: the forward without padding, None where the first model's own is used.
         hidden_size: the width of a chunk vector.
         token_budget: the most padded tokens in a micro-batch; halved when the device runs out of memory.
@@ -67,6 +71,9 @@ class ChunkEncoder:
         check_positions(first_model.config, chunker.max_length)
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device, published_dtype(first_model))
+        self.int8 = dtype == INT8
+        if self.int8:
+            check_int8(self.device)
         self.first_model = cast_encoder(first_model.eval(), self.device, self.dtype)
         self.chunker = chunker
         self.chunk_pooling = chunk_pooling
@@ -79,6 +86,8 @@ class ChunkEncoder:
         self._assemblers: dict[bool, ChunkAssembler] = {}
         self._assembling = Lock()
         self.packed = packed_encoder(self.first_model)
+        if self.int8:
+            self._to_int8()
         if self.device.type == "cpu":
             keep_freed_blocks()
         self.forward_time, self.copy_time = Stopwatch(self.device), Stopwatch(self.device)
@@ -102,8 +111,11 @@ class ChunkEncoder:
         the layers of a checkpoint, while ``chunk_layers`` are those of an encoder. ``max_length``, ``stride`` and
         ``max_chunks`` are by default the checkpoint's, and of an encoder 384, 128 and 128.
 
+        ``dtype`` is ``auto``, a floating-point format, or ``int8``: see `choose_dtype` and `to_int8`.
+
         Raises:
-            StrideformerError: there is no such model, its tokenizer is slow, or the chunking does not suit it.
+            StrideformerError: there is no such model, its tokenizer is slow, the chunking does not suit it, or it
+                cannot run in int8 here.
         """
         folder = resolve_encoder(str(encoder_or_checkpoint))
         asked = (max_length, stride, max_chunks)
@@ -235,6 +247,17 @@ class ChunkEncoder:
             chunk_offsets=np.array([0, number]),
             truncated=np.zeros(1, bool),
         )
+
+    def _to_int8(self) -> None:
+        if self.packed is None:
+            raise StrideformerError(
+                f"dtype int8 is for encoders that run packed, BERT and its like, and not for this "
+                f"{self.first_model.config.model_type}: use auto"
+            )
+        views = self.chunker.views(TEXTS)
+        assembler = self._assembler(pair=False)
+        chunks = SortedChunks(views, assembler.template, self.device)
+        to_int8(self.packed, self.first_model, assembler.packed(chunks, 0, views.num_chunks))
 
     def _threads(self, num_chunks: int) -> int:
         """How many micro-batches to run at once: on a CPU one on each of its cores, if there are chunks for all.

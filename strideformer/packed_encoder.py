@@ -14,12 +14,13 @@ from transformers import PreTrainedModel
 from strideformer.chunk_batches import PackedChunks
 from strideformer.layers import LAST, layer_numbers
 from strideformer.packed_attention import Attention, choose_attention, fused_attention
-from strideformer.packed_linear import GELU_ALGORITHMS, PackedLinear
+from strideformer.packed_linear import GELU_ALGORITHMS, Linear, PackedFeedForward, PackedLinear
 
 # Model types whose transformers module has BERT's parts under BERT's names. The second kind numbers its
 # positions from ``padding_idx + 1`` on, as fairseq did.
 BERT_TYPES = {"bert"}
 ROBERTA_TYPES = {"roberta", "xlm-roberta", "camembert"}
+PACKED_TYPES = BERT_TYPES | ROBERTA_TYPES
 # How far the least cosine of token states on random chunks may be from 1: a hundred times what rounding does.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 2e-2}
 
@@ -42,7 +43,7 @@ class PackedEncoder:
         self.places = embeddings.position_embeddings.weight.detach()
         self.types = embeddings.token_type_embeddings.weight.detach()
         self.norm = _affine(embeddings.LayerNorm)
-        self.layers = [_PackedLayer(layer, config.hidden_act, attention()) for layer in model.encoder.layer]
+        self.layers = [PackedLayer(layer, config.hidden_act, attention()) for layer in model.encoder.layer]
 
     @torch.inference_mode()
     def __call__(self, chunks: PackedChunks, layers: Sequence[int] = LAST) -> list[Tensor]:
@@ -62,22 +63,23 @@ class PackedEncoder:
             qkv = layer.qkv(states).view(len(states), 3, self.heads, -1)
             attended = layer.attention_output(layer.attend(qkv, chunks)).add_(states)
             states = layer_norm(attended, attended.shape[-1:], *layer.attention_norm, self.epsilon)
-            fed = layer.output(layer.intermediate(states)).add_(states)
+            fed = layer.feed_forward(states)
             states = layer_norm(fed, fed.shape[-1:], *layer.output_norm, self.epsilon)
             if number in wanted:
                 found[number] = states
         return [found[number] for number in wanted]
 
 
-class _PackedLayer:
+class PackedLayer:
+    """One layer's parts, of which the linear ones may be put in a cheaper number format."""
+
     def __init__(self, layer: Any, activation: str, attend: Attention) -> None:
         self.attend = attend
         attention = layer.attention.self
-        self.qkv = PackedLinear([attention.query, attention.key, attention.value])
-        self.attention_output = PackedLinear([layer.attention.output.dense])
+        self.qkv: Linear = PackedLinear([attention.query, attention.key, attention.value])
+        self.attention_output: Linear = PackedLinear([layer.attention.output.dense])
         self.attention_norm = _affine(layer.attention.output.LayerNorm)
-        self.intermediate = PackedLinear([layer.intermediate.dense], activation)
-        self.output = PackedLinear([layer.output.dense])
+        self.feed_forward: Linear = PackedFeedForward(layer.intermediate.dense, layer.output.dense, activation)
         self.output_norm = _affine(layer.output.LayerNorm)
 
 
@@ -88,7 +90,7 @@ def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
     transformers may bring, is logged.
     """
     config = model.config
-    if config.model_type not in BERT_TYPES | ROBERTA_TYPES or getattr(config, "is_decoder", False):
+    if config.model_type not in PACKED_TYPES or getattr(config, "is_decoder", False):
         return None
     if config.hidden_act not in GELU_ALGORITHMS or model.device.type not in ("cpu", "cuda"):
         return None

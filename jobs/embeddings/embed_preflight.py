@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.model_source import ModelSource
 from jobs.output.commit import EMBEDDED_COLUMNS, embedded_schema
-from jobs.preflight import Checked, check_corpus, fingerprint
+from jobs.preflight import Checked, check_corpus, check_packed, fingerprint
 from jobs.settings import EmbedSettings
 from jobs.stages.chunk import Chunking
 from strideformer.chunking import Chunker
@@ -47,6 +47,7 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
     from transformers.utils.logging import disable_progress_bar
 
     from strideformer.config import check_positions
+    from strideformer.packed_encoder import PACKED_TYPES
 
     disable_progress_bar()
     if AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type == "strideformer":
@@ -62,6 +63,7 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
         folders = {"checkpoint": folder}
         encoder, config, tokenizer = _bare_encoder(folder, settings)
     check_positions(config.first_model_config, encoder.max_length)
+    check_packed(settings.dtype, config.first_model_config.model_type in PACKED_TYPES, settings.model)
     chunking = Chunking(encoder.max_length, encoder.stride, encoder.max_chunks)
     chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
     chunker.template(settings.pair_column is not None)

@@ -4,16 +4,18 @@ Texts of one chunk each go to both: *long chunks* of the embedded RFCs, *short t
 168 tokens in the mean), and with ``--texts FILE.parquet`` the chunks of any documents. sentence-transformers runs at
 its defaults, among which is that it sorts the texts by length before it cuts them into batches of 32; once in fp32,
 which it would choose itself, and once with its weights in bf16. Both sides tokenise, encode, pool and normalise.
+Where this CPU has it, `ChunkEncoder` runs in int8, too, which is for users to choose.
 
 Printed: chunks/s, the ratio to sentence-transformers in either format, the least cosine to its fp32 vectors, and the
-share of the peak of a matrix product in the same number format, measured in the same rounds, that the operations of
-real tokens come to.
+share of the peak of a matrix product in the same number format (for int8 in that of what it leaves), measured in the
+same rounds, that the operations of real tokens come to.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from strideformer import ChunkEncoder
+from strideformer import ChunkEncoder, StrideformerError
 from tests.benchmarks.encoder_work import CpuPeak, operations
 from tests.benchmarks.measuring import (
     Goal,
@@ -39,14 +41,14 @@ from tests.benchmarks.measuring import (
 from tests.benchmarks.texts import ENCODER, chunk_texts, lengths, long_chunks, read_documents, short_texts
 
 PEER, PEER_BF16 = "sentence-transformers, its defaults", "sentence-transformers, bf16"
-OURS_FP32, OURS = "ChunkEncoder, fp32", "ChunkEncoder, as it chooses"
+OURS_FP32, OURS, OURS_INT8 = "ChunkEncoder, fp32", "ChunkEncoder, as it chooses", "ChunkEncoder, int8"
 LONG, SHORT = "long chunks", "short texts"
 WANTED = {LONG: 5.0, SHORT: 6.0}
 COLUMNS = ("", "format", "chunks/s", "times its defaults", "times its bf16", "1 - cosine", "of the peak")
 
 
 class Encoders:
-    """The four that are compared; each takes texts and gives (texts, width) vectors."""
+    """Those that are compared; each takes texts and gives (texts, width) vectors."""
 
     def __init__(self) -> None:
         self.full = ChunkEncoder.from_pretrained(ENCODER, dtype="float32")
@@ -64,6 +66,10 @@ class Encoders:
             OURS_FP32: lambda texts: np.concatenate(self.full.encode(texts)),
             OURS: lambda texts: np.concatenate(self.chosen.encode(texts)),
         }
+        with suppress(StrideformerError):  # not on every CPU
+            in_int8 = ChunkEncoder.from_pretrained(ENCODER, dtype="int8")
+            self.formats[OURS_INT8] = in_int8.dtype
+            self.runs[OURS_INT8] = lambda texts: np.concatenate(in_int8.encode(texts))
 
 
 def least_cosine(left: np.ndarray, right: np.ndarray) -> float:
@@ -73,7 +79,7 @@ def least_cosine(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def compare(kind: str, texts: list[str], encoders: Encoders, rounds: int) -> list[dict[str, Any]]:
-    """Encode these texts with all four in each round, and measure the peaks; a table, and its rows."""
+    """Encode these texts with all of them in each round, and measure the peaks; a table, and its rows."""
     peaks = {dtype: CpuPeak(dtype) for dtype in set(encoders.formats.values())}
     found: dict[torch.dtype, list[float]] = {dtype: [] for dtype in peaks}
     runs: dict[str, Callable[[], np.ndarray]] = {name: partial(run, texts) for name, run in encoders.runs.items()}
@@ -92,7 +98,7 @@ def compare(kind: str, texts: list[str], encoders: Encoders, rounds: int) -> lis
             {
                 "kind": kind,
                 "name": name,
-                "dtype": str(dtype).removeprefix("torch."),
+                "dtype": "int8" if name == OURS_INT8 else str(dtype).removeprefix("torch."),
                 "chunks_per_second": rate(len(texts), taken),
                 "ratio": ratio(seconds[PEER], taken),
                 "ratio_bf16": ratio(seconds[PEER_BF16], taken),
@@ -127,7 +133,7 @@ def goals(rows: list[dict[str, Any]]) -> list[Goal]:
     found = []
     by = {(row["kind"], row["name"]): row for row in rows}
     for kind in dict.fromkeys(row["kind"] for row in rows):
-        ours, full = by[kind, OURS], by[kind, OURS_FP32]
+        ours, full, in_int8 = by[kind, OURS], by[kind, OURS_FP32], by.get((kind, OURS_INT8))
         what = f"encoder on CPU, {kind}"
         if kind not in WANTED:
             found.append(Goal(what, "sentence-transformers, which sorts by length", 1.0, ours["ratio"]))
@@ -140,6 +146,12 @@ def goals(rows: list[dict[str, Any]]) -> list[Goal]:
             Goal(what, PEER_BF16, 1.8, ours["ratio_bf16"]),
             Goal(what, f"peak of {ours['dtype']} products", 70, ours["share_of_peak"], "%", digits=0),
         ]
+        if in_int8 is not None:
+            distance = Spread.one(1 - in_int8["distance"])
+            found += [
+                Goal(f"{what}, int8", PEER, WANTED[kind], in_int8["ratio"]),
+                Goal(f"{what}, int8, least cosine", "its fp32 vectors", 0.995, distance, "", digits=4),
+            ]
     return found
 
 

@@ -14,6 +14,7 @@ import pytest
 from transformers import BertConfig, BertModel
 
 from jobs import preflight
+from jobs.model_facts import load_facts
 from jobs.settings import ClassifySettings
 from strideformer.errors import StrideformerError
 from tests.tiny import save_tiny_checkpoint, write_corpus
@@ -28,6 +29,23 @@ def check(tmp_path: Path, model: Path | str, **more: Any) -> preflight.Checked:
 def corpus(tmp_path: Path) -> Path:
     write_corpus(tmp_path / "a.parquet", 4)
     return tmp_path
+
+
+def test_int8_is_part_of_what_makes_a_job(corpus: Path, tiny_checkpoint: Path) -> None:
+    assert check(corpus, tiny_checkpoint, dtype="int8").fingerprint["int8"] is True
+    assert check(corpus, tiny_checkpoint, dtype="float32").fingerprint.get("int8") is None
+    with pytest.raises(ValueError, match="dtype int8 is for CPUs, and device is cuda"):
+        check(corpus, tiny_checkpoint, dtype="int8", device="cuda:0")
+
+
+def test_int8_is_refused_of_an_encoder_that_does_not_run_packed(
+    corpus: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strideformer.packed_encoder.PACKED_TYPES", {"roberta"})
+    monkeypatch.setattr("jobs.preflight.model_facts", load_facts)
+    with pytest.raises(StrideformerError, match="dtype int8 is for encoders of the kinds of BERT and RoBERTa"):
+        check(corpus, tiny_checkpoint, dtype="int8")
+    assert check(corpus, tiny_checkpoint, dtype="auto")
 
 
 def test_a_good_call_leaves_nothing_behind(corpus: Path, tiny_checkpoint: Path) -> None:

@@ -38,8 +38,9 @@ def test_devices_and_dtypes() -> None:
     assert choose_device("cpu").type == "cpu"
     with pytest.raises(StrideformerError, match="not one that torch knows"):
         choose_device("quantum")
-    with pytest.raises(StrideformerError, match="dtype 'int8' is unknown"):
-        choose_dtype("int8", torch.device("cpu"))
+    with pytest.raises(StrideformerError, match="dtype 'int4' is unknown"):
+        choose_dtype("int4", CPU)
+    assert choose_dtype("int8", CPU) is choose_dtype("auto", CPU)
     assert choose_dtype("auto", torch.device("cuda")) is torch.float16
     assert choose_dtype("auto", torch.device("cuda"), torch.bfloat16) is torch.bfloat16
     if not torch.cuda.is_available():

@@ -16,7 +16,7 @@ import tests.benchmarks.whole_job as package
 from tests.benchmarks.measuring import Goal, Spread, about, machine, print_goals, print_table, ratio, write_json
 from tests.benchmarks.texts import SAMPLE
 from tests.benchmarks.whole_job.contender import Run, run
-from tests.benchmarks.whole_job.documents import MODEL_VARIABLE, Corpus, save_model, write_corpus
+from tests.benchmarks.whole_job.documents import DTYPE_VARIABLE, MODEL_VARIABLE, Corpus, save_model, write_corpus
 from tests.benchmarks.whole_job.lists import BATCH_VARIABLE
 
 SAID = {
@@ -28,13 +28,13 @@ SAID = {
 COLUMNS = ("", "whole s", "working s", "chunks/s", "after first shard", "times as long", "bytes/token", "same labels")
 
 
-def rounds_of(corpus: Corpus, names: list[str], rounds: int, batch: int) -> dict[str, list[Run]]:
+def rounds_of(corpus: Corpus, names: list[str], rounds: int, variables: dict[str, str]) -> dict[str, list[Run]]:
     """Every contender once a round; `bare` needs `ours` before it."""
     found: dict[str, list[Run]] = defaultdict(list)
     for _ in range(rounds):
         for name in names:
             output = corpus.folder.with_name(f"{corpus.folder.name}-{'ours' if name == 'bare' else name}")
-            found[name].append(run(name, corpus.folder, output, {BATCH_VARIABLE: str(batch)}))
+            found[name].append(run(name, corpus.folder, output, variables))
             encoded = sum(found[name][-1].noted("chunks"))
             if encoded != corpus.chunks:
                 raise SystemExit(f"{SAID[name]} encoded {encoded} chunks where the others have {corpus.chunks}")
@@ -100,8 +100,10 @@ def compare(
 ) -> tuple[list[dict[str, Any]], list[Goal]]:
     corpus = write_corpus(path, folder / "corpus", options.chunks)
     names = [name for name in SAID if name in options.contenders]
-    found = rounds_of(corpus, names, options.rounds, options.batch)
+    variables = {BATCH_VARIABLE: str(options.batch), DTYPE_VARIABLE: options.dtype}
+    found = rounds_of(corpus, names, options.rounds, variables)
     rows = {name: row_of(name, runs, found["ours"], corpus) for name, runs in found.items()}
+    title += "" if options.dtype == "auto" else f", {options.dtype}"
     heading = f"{title}: {corpus.documents:,} documents, {corpus.tokens:,} tokens, {corpus.chunks:,} chunks"
     print_table(COLUMNS, map(cells, rows.values()), heading)
     return [{"corpus": title} | row for row in rows.values()], goals_of(title, found, rows, corpus)
@@ -113,6 +115,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=400, help="documents of a corpus till they have so many")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--contenders", nargs="*", default=list(SAID), help="ours is always needed")
+    parser.add_argument("--dtype", default="auto", help="number format of `ours` and `bare`, as of classify")
     parser.add_argument("--batch", type=int, default=256, help="batch of the model stage of `lists`; 256 is Curator's")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tests.benchmarks.texts import CHECKPOINT, read_documents
 
 MODEL_VARIABLE = "WHOLE_JOB_MODEL"
+DTYPE_VARIABLE = "WHOLE_JOB_DTYPE"
 MAX_LENGTH, STRIDE, MAX_CHUNKS = 384, 128, 128
 FILES = 8
 PADDED_BYTES = 3 * 8 * MAX_LENGTH  # ids, mask and token types of one padded chunk, int64 each

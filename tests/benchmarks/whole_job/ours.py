@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.stages.aggregate import EncodeAndAggregate
-from tests.benchmarks.whole_job.documents import MAX_CHUNKS, MAX_LENGTH, STRIDE, model_folder
+from tests.benchmarks.whole_job.documents import DTYPE_VARIABLE, MAX_CHUNKS, MAX_LENGTH, STRIDE, model_folder
 from tests.benchmarks.whole_job.marks import encoding, note
 
 
@@ -34,6 +35,7 @@ def run(corpus: Path, output: Path) -> None:
         inputs=[str(corpus)],
         output=str(output),
         model=str(model_folder()),
+        dtype=os.environ[DTYPE_VARIABLE],
         id_column="doc_id",
         max_length=MAX_LENGTH,
         stride=STRIDE,
