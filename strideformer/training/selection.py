@@ -107,3 +107,31 @@ def predict_logits(
         pace.at(done)
     model.train(was_training)
     return order, np.concatenate(logits) if logits else np.empty((0, model.config.num_labels), np.float32)
+
+
+@torch.inference_mode()
+def spread_within_documents(
+    model: Strideformer, documents: Documents, collate: Collate, at_most: int = 8
+) -> float | None:
+    """How far apart the logits of a document's chunks are: of a few short documents, the mean standard deviation.
+
+    A second model that a too high learning rate has broken says the same of every chunk. A bag of tokens may hide that
+    from the figures, but adds the same to all chunks of a document, so it changes nothing here.
+
+    Returns:
+        None for regressions, whose logits are in a unit of their own, and where no document has two chunks.
+    """
+    counts = documents.chunk_counts
+    several = np.flatnonzero(counts > 1)
+    if not len(several) or model.config.problem_type == "regression":
+        return None
+    was_training = model.training
+    model.eval()
+    dataset, spreads = EpochDataset(documents), []
+    for document in several[np.argsort(counts[several], kind="stable")][:at_most].tolist():
+        tensors = collate([dataset[0, document]])
+        tensors.pop("labels")
+        output = model(**{name: tensor.to(model.device) for name, tensor in tensors.items()})
+        spreads.append(float(output.chunk_logits.float().std(dim=0).mean()))
+    model.train(was_training)
+    return float(np.mean(spreads))

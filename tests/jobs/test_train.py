@@ -110,6 +110,17 @@ def test_what_is_wrong_with_the_data_is_told_before_training(tmp_path: Path, enc
     assert not (tmp_path / "model").exists()
 
 
+def test_a_second_model_that_training_broke_is_told(
+    tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(tmp_path / "train.parquet", 80, 1)
+    train.run(settings(tmp_path, encoder, validation="0.25", epochs=1))
+    assert "says the same of every chunk" not in capsys.readouterr().out
+    monkeypatch.setattr("jobs.training.run.LEAST_SPREAD", 1e3)
+    train.run(settings(tmp_path, encoder, validation="0.25", epochs=1, output=str(tmp_path / "again")))
+    assert "WARNING: the second model says the same of every chunk" in capsys.readouterr().out
+
+
 def test_a_model_card_says_what_the_checkpoint_is(
     tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
