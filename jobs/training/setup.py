@@ -242,7 +242,7 @@ class Preparation:
             views = self.chunker.views(texts, pairs)
             takes = "token_type_ids" in inspect.signature(self.model.first_model.forward).parameters
             bags = TokenBags.of(views) if self.config.bag_of_tokens else None
-            return TokenizedDocuments(views, self.chunker.template(pairs is not None), labels, takes, bags)
+            return TokenizedDocuments(views, self.chunker, labels, takes, bags)
         if labelled.vectors is not None:
             return labelled.vectors.of(labelled, labels, self.config.bag_of_tokens)
         if self._encoder is None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from strideformer.chunking import ChunkTemplate, ChunkViews
+from strideformer.chunk_template import ChunkTemplate
+from strideformer.chunking import Chunker, ChunkViews
 from strideformer.token_bags import TokenBags
 
 Key = tuple[int, int]
@@ -56,17 +58,22 @@ class TokenizedDocuments:
 
     Attributes:
         views: the chunks of all documents.
-        template: the special tokens around a chunk.
+        chunker: what cut them.
         labels: as those of ``EmbeddedDocuments``.
         takes_token_types: whether the first model does.
         bags: as those of ``EmbeddedDocuments``; of whole documents, whatever chunks of them an epoch sees.
     """
 
     views: ChunkViews
-    template: ChunkTemplate
+    chunker: Chunker
     labels: Tensor
     takes_token_types: bool = True
     bags: TokenBags | None = None
+
+    @cached_property
+    def template(self) -> ChunkTemplate:
+        """The special tokens around a chunk."""
+        return self.chunker.template(self.views.first_ids is not None)
 
     @property
     def chunk_counts(self) -> np.ndarray:
@@ -104,16 +111,28 @@ class TokenizedDocuments:
 Documents = EmbeddedDocuments | TokenizedDocuments
 
 
+class HaveFeatures(Protocol):
+    """Labelled documents of which each one's chunks can be had, in whatever form."""
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def chunk_counts(self) -> np.ndarray: ...
+
+    def features(self, document: int, chunks: np.ndarray) -> dict[str, Any]: ...
+
+
 class EpochDataset(Dataset[dict[str, Any]]):
     """Documents by (epoch, document), so that what an epoch sees of a document depends on nothing but these.
 
     Args:
-        documents: vectors or token ids.
+        documents: with vectors or token ids.
         max_chunks: of a document with more, a random subset in their order; None takes all.
         seed: of the choice.
     """
 
-    def __init__(self, documents: Documents, max_chunks: int | None = None, seed: int = 0) -> None:
+    def __init__(self, documents: HaveFeatures, max_chunks: int | None = None, seed: int = 0) -> None:
         self.documents = documents
         self.max_chunks = max_chunks
         self.seed = seed

@@ -15,7 +15,8 @@ from strideformer.errors import StrideformerError
 from strideformer.label_figures import label_points
 from strideformer.model import Strideformer
 from strideformer.training.batches import Collate, pack
-from strideformer.training.documents import Documents, EpochDataset
+from strideformer.training.documents import Documents, EpochDataset, TokenizedDocuments
+from strideformer.training.encoded import EncodedDocuments
 from strideformer.training.options import TrainingOptions
 from strideformer.training.pace import Pace
 
@@ -93,11 +94,16 @@ def predict_logits(
     was_training = model.training
     model.eval()
     mine = np.arange(len(documents.chunk_counts))[rank::world]
-    dataset = EpochDataset(documents)
+    encoded = None
+    if isinstance(documents, TokenizedDocuments):
+        encoded = EncodedDocuments.of(documents, model, options.precision)
+    dataset = EpochDataset(encoded or documents)
     order = mine[np.argsort(documents.chunk_counts[mine], kind="stable")]  # alike in length, so hardly padded
     pace, done = Pace("scored", len(order), "validation documents", quiet=rank > 0), 0
     logits = []
     for batch in pack(order, documents.chunk_counts, documents.chunk_widths, options.budget, len(order)):
+        if encoded is not None:
+            encoded.hold(order[done:], len(batch))
         tensors = collate([dataset[0, document] for document in batch])
         tensors.pop("labels")
         with autocast():

@@ -31,7 +31,7 @@ def collate(chunker: Chunker) -> StrideformerCollator:
 
 def tokenized(chunker: Chunker, documents: list[str], pairs: list[str] | None, labels: list[int]) -> TokenizedDocuments:
     views = chunker.views(documents, pairs)
-    return TokenizedDocuments(views, chunker.template(pairs is not None), torch.tensor(labels))
+    return TokenizedDocuments(views, chunker, torch.tensor(labels))
 
 
 @pytest.mark.parametrize("is_pair", [False, True])

@@ -72,7 +72,7 @@ def run(
 ) -> tuple[Strideformer, Seen, TrainingResult]:
     def documents(number: int, seed: int) -> TokenizedDocuments:
         views = chunker.views(texts(number, longest=120, seed=seed))
-        return TokenizedDocuments(views, chunker.template(False), torch.arange(number) % 3)
+        return TokenizedDocuments(views, chunker, torch.arange(number) % 3)
 
     class Tokenizer:
         pad_token_id = chunker.pad_token_id
