@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import DistilBertConfig, DistilBertModel
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
 from strideformer import int8_encoder
 from strideformer.encoder import ChunkEncoder
@@ -15,7 +15,7 @@ from strideformer.errors import StrideformerError
 from strideformer.int8_encoder import check_int8
 from strideformer.int8_linear import Int8FeedForward, Int8Linear
 from tests.int8 import needs_int8
-from tests.tiny import texts
+from tests.tiny import texts, tiny_tokenizer
 
 CPU = torch.device("cpu")
 
@@ -52,6 +52,26 @@ def test_vectors_are_near_those_in_float32(minilm: Path) -> None:
     assert cosines.max() < 1 - 1e-5  # it did run in int8
     alone = [encoder.encode([text])[0] for text in of_all_kinds]
     np.testing.assert_allclose(np.concatenate(alone), np.concatenate(given), atol=0.01)
+
+
+@needs_int8
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize(("hidden_size", "inner", "activation"), [(16, 32, "gelu"), (36, 50, "gelu_new")])
+def test_layers_of_any_width(tmp_path: Path, kind: str, hidden_size: int, inner: int, activation: str) -> None:
+    config, model = {"bert": (BertConfig, BertModel), "roberta": (RobertaConfig, RobertaModel)}[kind]
+    torch.manual_seed(0)
+    sizes = {"hidden_size": hidden_size, "intermediate_size": inner, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small = config(**sizes, hidden_act=activation, vocab_size=200, max_position_embeddings=80, initializer_range=0.3)
+    model(small, add_pooling_layer=False).save_pretrained(tmp_path)
+    tiny_tokenizer(tmp_path)
+    exact, given = (
+        np.concatenate(
+            ChunkEncoder.from_pretrained(tmp_path, "cpu", dtype, max_length=32, stride=4).encode(texts(9, longest=90))
+        )
+        for dtype in ("float32", "int8")
+    )
+    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(given, axis=1)
+    assert 0.99 < ((exact * given).sum(axis=1) / norms).min() < 1 - 1e-6
 
 
 @needs_int8
