@@ -57,6 +57,69 @@ TEXTS = (
     "overtime. The apostle's letter, as I read it, says nothing of the kind. NASA launched the probe at dawn; the "
     "orbit is 35,786 km up. Police in the capital said that four people were arrested after Sunday's march; the "
     "president denied it.",
+    # An argument in court.
+    "CHIEF JUSTICE: We'll hear argument this morning in Number 12-345, Harbor Commission versus Delgado. Ms. "
+    "Whitfield.\nMS. WHITFIELD: Mr. Chief Justice, and may it please the Court: The Fourth Amendment doesn't "
+    "require an officer to close his eyes to what is in plain view. The court of appeals held otherwise because, "
+    "in its judgment, the trunk was a separate container; but that can't be squared with this Court's precedents, "
+    "and the Government doesn't defend it.\nJUSTICE: Suppose the trunk had been locked. Would you say the same "
+    "thing? I mean, what if there's no probable cause until he opens it?\nMS. WHITFIELD: That would be a harder "
+    "case, Justice, but I think the answer is yes, so long as the warrant was issued before the search. The "
+    "petitioner was indicted on two counts, conspiracy and possession, and the jury acquitted on the first.\n"
+    "JUSTICE: Well, the jury was never asked that. Look at page 31a of the appendix. The instruction says nothing "
+    "about tax liability, the union's pension fund, or anything Congress may have intended in the Act.",
+    # An opinion of a court.
+    "The judgment of the District Court is reversed. Plaintiffs, four employees of a railroad, brought this action "
+    "under 42 U.S.C. § 1983, alleging that the city had denied them due process and equal protection of the laws. "
+    "See Marlow v. Hatch, 512 U.S. 218, 224-226 (1994); cf. id., at 231 (concurring opinion). We review such "
+    "questions de novo. Whether a State may tax the income of a corporation that does no business within its "
+    "borders turns on the Commerce Clause, and not, as respondents contend, upon the doctrine of sovereign "
+    "immunity. The writ of habeas corpus was properly denied.",
+    # A method, with formulas.
+    "2 Related Work. Graph neural networks aggregate messages from the neighbours of each node [3, 17, 22]. Let $G "
+    "= (V, E)$ be an undirected graph and $x_v \\in \\mathbb{R}^d$ the features of $v \\in V$. We define "
+    "$h_v^{(k+1)} = \\sigma(W_k \\sum_{u \\in N(v)} h_u^{(k)} / |N(v)|)$. Theorem 1. If $W_k$ is non-expansive for "
+    "all $k$, the map has a unique fixed point. Proof. By induction on k; the base case is trivial. Table 3 shows "
+    "F1 on CIFAR-10, ImageNet and three protein datasets: ours 93.1, the baseline 91.8. Galaxies at redshift z > 6 "
+    "were selected by their colours; the spectra were reduced with the standard pipeline and calibrated against "
+    "quasars.",
+    # A protocol.
+    "5.2.1. Session Establishment. A client initiates a session by sending an INVITE request to the server. If the "
+    "server does not support the extension, it SHOULD return a 420 (Bad Extension) response and MUST list the "
+    "option tag in the Unsupported header field. The label switched path is torn down when the hold timer expires; "
+    "routers that receive an update with an unknown attribute MUST forward it unchanged with the Partial bit set. "
+    'DNSSEC validators treat such a zone as insecure. IANA is requested to assign a new code point from the "DHCP '
+    'Options" registry. The key is derived with HMAC-SHA-256 over the nonce; IPv6 prefixes longer than /64 are '
+    "not advertised. mibObject OBJECT-TYPE SYNTAX Counter32 MAX-ACCESS read-only STATUS current DESCRIPTION "
+    '"Octets received." ::= { ifEntry 10 }',
+    # A record of a patient, and a leaflet.
+    "Chief complaint: chest pain x 2 days. 67 y/o male, s/p CABG 2011, HTN, DM2, presents with substernal pressure "
+    "radiating to left arm, relieved by rest. BP 148/92, HR 88, SpO2 97% RA. EKG: NSR, no ST changes. Trop neg x2. "
+    "Plan: admit, tele, ASA 81 mg daily, hold metformin. Do not take this medicine if you are allergic to "
+    "penicillin. Vaccines do not cause the disease that they prevent, whatever you may have read online; the claim "
+    "that the mayor banned them is false.",
+    # A call about earnings, and a policy.
+    "Operator: Our next question comes from the line of Daniel Ortiz. Please go ahead. Analyst: Thanks, and "
+    "congrats on the quarter. Could you give us some colour on gross margin in the second half, and what's "
+    "embedded in the guide for free cash flow? CFO: Sure. So we're pleased with the momentum in cloud "
+    "subscriptions; churn was down 40 basis points sequentially. We may collect your name, e-mail address, IP "
+    "address and cookies, and share them with third parties who process them on our behalf. You may opt out at any "
+    "time under Section 4. The lessee shall indemnify and hold harmless the lessor from any and all claims.",
+    # A story, and opinions of one.
+    'The old man put down his cup and looked out at the rain. "You won\'t find her there," he said. "Nobody '
+    "does.\" She had left in March, when the river was still frozen, with one suitcase and somebody else's coat. "
+    "Directed with a sure hand and shot in gorgeous black and white, the film loses its nerve in the last reel, "
+    "where a script that had been witty turns to mush; the performances (Moreau above all) deserve better. Not a "
+    "bad little thriller, if you can forgive the plot holes, the wooden dialogue and an ending that makes no sense "
+    "whatsoever. Funny? Hardly ever. But what a villain!",
+    # A thread.
+    "From: kjs@somewhere.edu (K. J. Stone)\nSubject: Re: Windows 3.1 swap file problem\nNntp-Posting-Host: "
+    "pluto\n\nmark writes:\n>> My Mac IIsi won't boot with 17 megs of RAM.\n> Try pulling the second SIMM.\nDid "
+    "that; no luck. FOR SALE: '87 Honda CBR 600, 21k miles, new tires, $1,900 obo. The encryption chip is a "
+    "backdoor, plain and simple: give the FBI the keys and there goes your privacy. As for guns, the second "
+    "amendment says what it says. Turkey denies it; Israel says otherwise. X11R5, Motif, xterm -fn 9x15; the "
+    'driver dumps core. Anyone know a good book on Christian ethics, or on orbits? --\nKJS "my opinions, not my '
+    "employer's\"",
     # What lies between texts.
     "1 Introduction ................................ 3\n2 Terms ....................................... 5\n"
     "1 Introduction ................................ 3\n2 Terms ....................................... 5\n"
