@@ -29,7 +29,7 @@ ROOM = 1.1
 KEPT_OUT_OF = 24
 # Added to the covariance's diagonal, as a share of its mean, for GPTQ, which takes that 1 − cosine from 7.7e-4 to
 # 5.4e-4 (6.2e-4 with 0.01, more for what few texts tell); and how many columns of weights it brings up to date at once.
-DAMPING, COLUMNS_AT_ONCE = 0.1, 64
+DAMPING, COLUMNS_AT_ONCE = 0.3, 64
 # Of an int8 weight: -128 is left out, so that the levels are the same on both sides of zero.
 MOST_WEIGHT = 127
 

@@ -20,7 +20,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class EncodedDocuments:
     """Gives the features of `TokenizedDocuments` as chunk vectors, once `hold` has made them.
 
-    That takes half the time of the first model's own forward, or less. Vectors are rounded to float16, as a job's are.
+    That takes three fifths of the time of the first model's own forward (MiniLM-L6 in bf16 on two cores of a Zen 5, 300
+    chunks of 256 tokens: 2.5 s in place of 4.1 to 4.5). Vectors are rounded to float16, as a job's are.
 
     Args:
         documents: of which some are asked for.
