@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import torch
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional
 
 from strideformer.errors import StrideformerError
@@ -93,6 +93,10 @@ def predict_logits(
     """
     was_training = model.training
     model.eval()
+    if world > 1 and distributed.is_initialized():
+        # What each process has learnt of the scale of vectors is of its own batches: the first one's is what is saved.
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, src=0)
     mine = np.arange(len(documents.chunk_counts))[rank::world]
     encoded = None
     if isinstance(documents, TokenizedDocuments):

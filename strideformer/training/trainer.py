@@ -118,6 +118,11 @@ class StrideformerTrainer(Trainer):
         kept = {name: w.contiguous() for name, w in weights.items() if not (frozen and name.startswith(FIRST_MODEL))}
         save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Wait for that of every process, so that a checkpoint with a state file, which is next, has them all."""
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
+
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """None: a frozen first model is left out on purpose."""
 
