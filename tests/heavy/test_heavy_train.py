@@ -79,6 +79,15 @@ def test_two_processes_of_ray_train_one_model(corpus: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_ray")
+def test_two_processes_of_ray_train_both_models(corpus: Path) -> None:
+    """Token ids and what cut them travel there; figures and checkpoint are those of one state of the model."""
+    given = settings(corpus, workers=2, epochs=2, freeze_first_model=False, first_model_learning_rate=1e-3)
+    figures = train.run(TrainSettings.model_validate(given))
+    record = json.loads((corpus / "model" / "training.json").read_text())
+    assert figures["loss"] in [pytest.approx(row["eval_loss"], abs=1e-6) for row in record["history"]]
+
+
+@pytest.mark.usefixtures("no_ray")
 def test_a_process_of_ray_that_is_killed_is_replaced_and_goes_on(corpus: Path) -> None:
     """SIGKILL of one of two training processes once a checkpoint is there; the run ends as one that was left alone."""
     given = settings(corpus, epochs=25, workers=2)
