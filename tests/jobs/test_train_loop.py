@@ -12,8 +12,9 @@ from strideformer import Chunker
 from strideformer.errors import StrideformerError
 from strideformer.training import TrainingOptions
 from strideformer.training.trainer import train
+from tests.strideformer.training.conftest import chunker
 from tests.strideformer.training.separable import COLLATE, new_model, separable
-from tests.strideformer.training.test_in_force import chunker, run
+from tests.strideformer.training.test_in_force import run
 
 __all__ = ["chunker"]  # the fixture
 

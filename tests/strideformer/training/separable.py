@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformers import BertConfig
 
-from strideformer import Strideformer, StrideformerCollator, StrideformerConfig
+from strideformer import Chunker, Strideformer, StrideformerCollator, StrideformerConfig
 from strideformer.training import EmbeddedDocuments, join
 
 
@@ -15,6 +15,13 @@ class NoTokenizer:
 
 
 COLLATE = StrideformerCollator(NoTokenizer())
+
+
+def collate(chunker: Chunker) -> StrideformerCollator:
+    class Tokenizer:
+        pad_token_id = chunker.pad_token_id
+
+    return StrideformerCollator(Tokenizer(), chunker.max_chunks)
 
 
 def separable(number: int, seed: int) -> EmbeddedDocuments:

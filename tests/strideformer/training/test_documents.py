@@ -5,28 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
 
-from strideformer import Chunker, StrideformerCollator
+from strideformer import Chunker
 from strideformer.training import TokenizedDocuments, TrainingOptions
 from strideformer.training.selection import predict_logits
 from strideformer.training.trainer import train
-from tests.strideformer.training.separable import new_model
-from tests.tiny import WORDS, texts, tiny_tokenizer
-
-
-@pytest.fixture(scope="module")
-def chunker(tmp_path_factory: pytest.TempPathFactory) -> Chunker:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tiny_tokenizer(folder)
-    return Chunker(AutoTokenizer.from_pretrained(folder), 24, 4, 8)
-
-
-def collate(chunker: Chunker) -> StrideformerCollator:
-    class Tokenizer:
-        pad_token_id = chunker.pad_token_id
-
-    return StrideformerCollator(Tokenizer(), chunker.max_chunks)
+from tests.strideformer.training.separable import collate, new_model
+from tests.tiny import WORDS, texts
 
 
 def tokenized(chunker: Chunker, documents: list[str], pairs: list[str] | None, labels: list[int]) -> TokenizedDocuments:

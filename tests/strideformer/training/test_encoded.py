@@ -7,30 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, DistilBertConfig
+from transformers import DistilBertConfig
 
-from strideformer import Chunker, Strideformer, StrideformerCollator, StrideformerConfig
+from strideformer import Chunker, Strideformer, StrideformerConfig
 from strideformer.token_bags import TokenBags
 from strideformer.training import TokenizedDocuments, TrainingOptions
 from strideformer.training import encoded as module
 from strideformer.training.encoded import EncodedDocuments
 from strideformer.training.selection import predict_logits
-from tests.strideformer.training.separable import new_model
-from tests.tiny import texts, tiny_tokenizer
-
-
-@pytest.fixture(scope="module")
-def chunker(tmp_path_factory: pytest.TempPathFactory) -> Chunker:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tiny_tokenizer(folder)
-    return Chunker(AutoTokenizer.from_pretrained(folder), 24, 4, 8)
-
-
-def collate(chunker: Chunker) -> StrideformerCollator:
-    class Tokenizer:
-        pad_token_id = chunker.pad_token_id
-
-    return StrideformerCollator(Tokenizer(), chunker.max_chunks)
+from tests.strideformer.training.separable import collate, new_model
+from tests.tiny import texts
 
 
 def tokenized(chunker: Chunker, is_pair: bool = False, bags: bool = False) -> TokenizedDocuments:

@@ -11,24 +11,15 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from transformers import AutoTokenizer
 
 from jobs import train_loop
-from strideformer import Chunker, Strideformer, StrideformerCollator
+from strideformer import Chunker, Strideformer
 from strideformer.training import TokenizedDocuments, TrainingOptions
 from strideformer.training.trainer import TrainingResult, train
-from tests.strideformer.training.separable import new_model
-from tests.tiny import texts, tiny_tokenizer
+from tests.strideformer.training.separable import collate, new_model
+from tests.tiny import texts
 
 WAYS = {"trainer": train, "loop": train_loop.train}
-MAX_LENGTH = 24
-
-
-@pytest.fixture(scope="module")
-def chunker(tmp_path_factory: pytest.TempPathFactory) -> Chunker:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tiny_tokenizer(folder)
-    return Chunker(AutoTokenizer.from_pretrained(folder), MAX_LENGTH, 4, 8)
 
 
 @pytest.fixture(params=list(WAYS))
@@ -74,15 +65,11 @@ def run(
         views = chunker.views(texts(number, longest=120, seed=seed))
         return TokenizedDocuments(views, chunker, torch.arange(number) % 3)
 
-    class Tokenizer:
-        pad_token_id = chunker.pad_token_id
-
     AcceleratorState._reset_state()  # one a process, and so one precision a process
     seen = Seen()
     model = seen.watch(new_model(freeze_first_model=False))
     chosen = TrainingOptions(**({"epochs": 1, "budget": 1000, "learning_rate": 1e-3} | options))
-    collate = StrideformerCollator(Tokenizer(), chunker.max_chunks)
-    result = way(model, documents(24, 1), documents(9, 2), collate, chosen, folder, use_cpu=True)
+    result = way(model, documents(24, 1), documents(9, 2), collate(chunker), chosen, folder, use_cpu=True)
     return model, seen, result
 
 
