@@ -90,10 +90,10 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
         report=lambda row: print(progress_line(row), flush=True),
     )
     if is_first:
-        _save(settings, data, model, preparation, folder, result, cut)
         spread = spread_within_documents(model, validation, preparation.collate)
         if spread is not None and spread < LEAST_SPREAD:
             print(SAME_OF_EVERY_CHUNK.format(spread), flush=True)
+        _save(settings, data, model, preparation, folder, result, cut)
     figures: dict[str, float] = result.figures
     return figures
 
