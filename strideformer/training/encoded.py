@@ -10,6 +10,7 @@ import torch
 
 from strideformer.encoder import ChunkEncoder
 from strideformer.model import Strideformer
+from strideformer.packed_encoder import PACKED_TYPES
 from strideformer.training.documents import TokenizedDocuments
 
 # Chunks that are encoded at once: the packed forward puts those of one length together, and their vectors take 6 MB.
@@ -44,6 +45,8 @@ class EncodedDocuments:
             precision: ``bf16``, ``fp16`` or ``no``, as it is trained in.
         """
         config = model.config
+        if config.first_model_config.model_type not in PACKED_TYPES:  # nor is it copied, which may be large
+            return None
         encoder = ChunkEncoder(
             deepcopy(model.first_model),
             documents.chunker,
