@@ -109,7 +109,7 @@ class ClusterSettings(JobSettings):
     dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = Field(
         "auto",
         description="Number format of the encoder; auto: half precision on GPU, bf16 on CPUs that have it. int8, on "
-        "CPUs alone, is a quarter faster and a little less exact.",
+        "CPUs alone, is a fifth to a quarter faster and a little less exact.",
     )
     token_budget: int | None = Field(
         None,

@@ -20,7 +20,7 @@ NOT_HERE = "dtype int8 needs {}: use auto"
 
 
 def check_int8(device: torch.device) -> None:
-    """Whether matrix products in int8 are exact and fast here, before any weights are touched.
+    """Refuse a device on which products in int8 are not exact and fast, before any weights are touched.
 
     Raises:
         StrideformerError: the device is no CPU, or one without VNNI or AMX, whose products of eight bits saturate at
