@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.guard.attempts import HASTY_ATTEMPTS, MOST_ATTEMPTS, START_ATTEMPTS
+from jobs.guard.exit import end_if_exit_hangs
 from jobs.guard.isolation import run_isolated
 from strideformer.errors import StrideformerError
 from strideformer.watchdog import watchdog
@@ -77,6 +78,7 @@ class GuardedActor(_Guarded):
     """For actor pools: the stage is built once."""
 
     def __init__(self, guard: Guard, stage_class: type, arguments: tuple[Any, ...]) -> None:
+        end_if_exit_hangs()
         self.guard, self.stage_class, self.arguments = guard, stage_class, arguments
         name = stage_class.__name__
         actor = this_actor()
@@ -103,6 +105,7 @@ class GuardedTask(_Guarded):
         self.guard, self.stage_class, self.arguments = guard, stage_class, arguments
 
     def __call__(self, documents: pa.Table) -> pa.Table:
+        end_if_exit_hangs()
         return self.run(self.stage_class(*self.arguments), documents)
 
 
