@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,14 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from jobs.corpus.columns import InputColumns
-from jobs.corpus.listing import HIDDEN, InputFile, list_inputs
+from jobs.corpus.filesystems import storage_of
+from jobs.corpus.listing import InputFile, list_inputs, would_find
 from jobs.corpus.plan import check_columns
-from jobs.corpus.storage import resolve, url_of
+from jobs.corpus.storage import join, resolve, url_of
 from jobs.corpus.storage_errors import require_writable
 from jobs.model_facts import model_facts
 from jobs.model_source import ModelSource
-from jobs.output.commit import OWN_COLUMNS, TEMPORARY_FOLDER, labelled_schema
+from jobs.output.commit import OWN_COLUMNS, TEMPORARY_FOLDER, labelled_schema, part_name
 from jobs.settings import ClassifySettings, ShardedSettings
 from jobs.stages.aggregate import label_type, scores_type
 from jobs.stages.chunk import Chunking
@@ -167,17 +169,21 @@ def check_apart(output: str, inputs: Sequence[str], sources: Sequence[str], opti
         StrideformerError: the one or the other.
     """
     root = folder_url(output, options)
+    roots = (_one_name(root), os.path.realpath(root) + "/") if storage_of(output) == "file" else (_one_name(root),)
     for source in sources:
-        if source.startswith(root):
+        if _one_name(source).startswith(roots):
             raise StrideformerError(f"output {output} holds the input {source}: choose a folder apart from it")
+    part = join(resolve(output, options)[1], part_name(0))
     for name in inputs:
-        folder = folder_url(name, options)
-        below = root.removeprefix(folder).split("/")
-        if root.startswith(folder) and not any(part.startswith(HIDDEN) for part in below):
+        if storage_of(name) == storage_of(output) and would_find(name, options, part):
             raise StrideformerError(
                 f"output {output} lies in the input {name}, so that another run would read it: choose a folder apart "
                 f"from it"
             )
+
+
+def _one_name(url: str) -> str:
+    return url if "://" not in url else storage_of(url) + url[url.index("://") :]
 
 
 def folder_url(url: str, options: Mapping[str, str]) -> str:

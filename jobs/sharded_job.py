@@ -97,8 +97,6 @@ class ShardedJob(Generic[S, C]):
             check_usable(folder, settings.resume, settings.overwrite)  # another driver may have begun meanwhile
             ours = False
             try:
-                if settings.overwrite:
-                    folder.clear()
                 # ray.data is imported while Ray's node starts, and what it imports from elsewhere on a thread, while
                 # Ray's other processes do; not ray.data itself: two threads must not import one package.
                 threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
@@ -132,6 +130,8 @@ class ShardedJob(Generic[S, C]):
             raise StrideformerError(
                 f"{', '.join(settings.inputs) or 'the store of embeddings'} holds no documents: check the path"
             )
+        if settings.overwrite:  # not before: whatever refuses the call leaves what is there
+            folder.clear()
         folder.write_plan(plan)
         record = {"fingerprint": checked.fingerprint, "settings": settings.model_dump()} | self.said_of(checked)
         folder.write("_strideformer/job.json", json.dumps(record, indent=2, ensure_ascii=False).encode())

@@ -52,6 +52,8 @@ _GS_NATIVE = {
 }
 _AZURE_NATIVE = {"account_name": "account_name"}
 
+_ONE_NAME = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs"}
+
 Value = str | int | float | bool
 
 
@@ -59,6 +61,16 @@ def scheme_of(url: str) -> str:
     """The scheme of a URL in lower case; ``file`` for a path without one."""
     head, separator, _ = url.partition("://")
     return head.lower() if separator else "file"
+
+
+def storage_of(url: str) -> str:
+    """The kind of storage behind a URL, by one name: URLs of the same kind and path are the same place.
+
+    Azure's has its account with it, which pyarrow's paths leave out.
+    """
+    scheme = scheme_of(url)
+    account = urlsplit(url, allow_fragments=False).netloc.partition("@")[2] if scheme in _AZURE_SCHEMES else ""
+    return _ONE_NAME.get(scheme, scheme) + account
 
 
 def local_path(url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,8 +73,8 @@ def list_inputs(inputs: Sequence[str], options: Mapping[str, str], file_format: 
         file_format: One of :data:`FORMATS` for every file; None or ``auto`` goes by each file's extension.
 
     Raises:
-        StrideformerError: a path that is missing or holds no file, an extension that says nothing, a storage
-            that refuses.
+        StrideformerError: a path that is missing or holds no file, an extension that says nothing, a name that is not
+            UTF-8, a storage that refuses.
     """
     forced = None if file_format in (None, "auto") else file_format
     if forced is not None and forced not in FORMATS:
@@ -90,6 +91,8 @@ def list_inputs(inputs: Sequence[str], options: Mapping[str, str], file_format: 
             _refuse_nothing(filesystem, path, url)
         for entry in entries:
             source = url_of(filesystem, entry.path, url)
+            if not _is_utf8(source):
+                raise StrideformerError(f"the name of the file {source!a} is not UTF-8: rename it, or leave it out")
             kind, compression = _format_of(entry.path, forced)
             if kind is None:
                 unknown.append(source)
@@ -102,6 +105,39 @@ def list_inputs(inputs: Sequence[str], options: Mapping[str, str], file_format: 
             f" ({', '.join(FORMATS)}), or name only the files to read"
         )
     return sorted(found.values(), key=lambda file: file.source)
+
+
+def _is_utf8(name: str) -> bool:
+    """False of a name on disk in another encoding, which Python holds with lone surrogates, and no table can."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def would_find(url: str, options: Mapping[str, str], path: str) -> bool:
+    """Whether an input takes in a file that is to be written.
+
+    Args:
+        url: The input, as it is named.
+        options: Storage options.
+        path: The file's, on the same kind of filesystem, as :func:`jobs.corpus.storage.resolve` gives it.
+    """
+    folder, patterns = resolve(url, options)[1], []
+    if _MAGIC.search(folder) and scheme_of(url) not in ("http", "https"):
+        folder, patterns = _split_glob(folder)
+    if scheme_of(url) == "file":
+        folder, path = os.path.realpath(folder), os.path.realpath(path)
+    folder = folder.rstrip("/") + "/"
+    if not path.startswith(folder):
+        return False
+    names = path.removeprefix(folder).split("/")
+    # what a pattern matches may be a folder, of which all is taken but hidden names
+    return any(
+        _matches_names(names[:matched], patterns) and not any(name.startswith(HIDDEN) for name in names[matched:])
+        for matched in range(len(names) + 1)
+    )
 
 
 def _refuse_nothing(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> None:

@@ -14,15 +14,16 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from jobs.corpus.opening import WatchedFile
 from jobs.corpus.retries import with_retries
-from jobs.corpus.storage import delete, list_names, read_bytes, resolve, write_atomically
+from jobs.corpus.storage import delete, list_names, open_input, read_bytes, resolve, write_atomically
 from jobs.corpus.storage_errors import require_bucket, storage_error
 from jobs.output.commit import TEMPORARY_FOLDER
 from jobs.output.receipt import RECEIPT_KEY, Receipt
 from strideformer.errors import StrideformerError
 
 PART = re.compile(r"part-(\d{8,})\.parquet")
-OWN_NAMES = ("_strideformer", "_quarantine", "_SUCCESS", "report.html")
+OWN_NAMES = ("_strideformer", "_quarantine", "_SUCCESS")
 # Reading footers and deleting are all latency.
 THREADS = 32
 
@@ -105,9 +106,9 @@ class OutputFolder:
         def read(shard: int) -> Receipt | None:
             filesystem, path = self.at(f"part-{shard:08d}.parquet")
             try:
-                metadata = with_retries(lambda: pq.read_schema(path, filesystem=filesystem), path).metadata or {}
+                metadata = with_retries(lambda: _footer(filesystem, path), path)
                 receipt = Receipt.from_json(metadata[RECEIPT_KEY])
-            except (FileNotFoundError, pa.ArrowInvalid, KeyError, ValueError, TypeError):
+            except (FileNotFoundError, KeyError, ValueError, TypeError):
                 return None
             return receipt if receipt.job == job and receipt.shard == shard else None
 
@@ -136,6 +137,22 @@ class OutputFolder:
         delete(*self.at(TEMPORARY_FOLDER))
 
 
+def _footer(filesystem: pafs.FileSystem, path: str) -> Mapping[bytes, bytes]:
+    """What a Parquet file's footer says beside its schema; nothing where it is damaged.
+
+    Raises:
+        OSError: the storage failed, which pyarrow does not tell from some damages.
+    """
+    with open_input(filesystem, path) as file:
+        watched = WatchedFile(file)
+        try:
+            return pq.read_schema(pa.PythonFile(watched, mode="r")).metadata or {}
+        except Exception as error:  # a corrupt footer makes pyarrow raise nearly anything
+            if watched.failure is not None:
+                raise watched.failure from error
+            return {}
+
+
 def check_usable(folder: OutputFolder, resume: bool, overwrite: bool) -> None:
     """Refuse an output that holds anything, unless told what to do with it.
 
@@ -148,6 +165,12 @@ def check_usable(folder: OutputFolder, resume: bool, overwrite: bool) -> None:
         records = folder.names("_strideformer") if names == {"_strideformer"} else set()
     except Exception as error:  # fsspec's backends raise types of their own
         raise storage_error(error, folder.url) from error
+    doomed = sorted(name for name in names if name in OWN_NAMES or PART.fullmatch(name))
+    if overwrite and doomed and "_strideformer" not in names:
+        raise StrideformerError(
+            f"output {folder.url} holds {doomed[0]!r}, which --overwrite would delete, but no job of strideformer that "
+            f"wrote it: choose another folder, or delete it yourself"
+        )
     if not names or overwrite:
         return
     if resume and "_strideformer" in names:
@@ -158,12 +181,12 @@ def check_usable(folder: OutputFolder, resume: bool, overwrite: bool) -> None:
         return
     if names == {"_strideformer"} and not records & {"plan.parquet", "job.json"}:
         return  # all that a call leaves which preflight refused, or that waited for the lease
-    own = names.intersection(OWN_NAMES)
     if resume:
         raise StrideformerError(
             f"{folder.url} holds files but no job of strideformer to resume: choose an empty folder"
         )
-    advice = "use --resume to go on with it or --overwrite to start again" if own else "choose an empty folder"
+    started = "_strideformer" in names
+    advice = "use --resume to go on with it or --overwrite to start again" if started else "choose an empty folder"
     raise StrideformerError(f"output {folder.url} is not empty (it holds {sorted(names)[0]!r}): {advice}")
 
 

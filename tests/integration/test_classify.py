@@ -215,5 +215,10 @@ def test_overwrite_leaves_nothing_of_the_earlier_job(tmp_path: Path, tiny_checkp
     write_corpus(tmp_path / "a.parquet", 20)
     classify.run(settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, shard_rows=2))
     write_corpus(tmp_path / "a.parquet", 4)
+    with pytest.raises(StrideformerError, match="500 encoders"):
+        classify.run(
+            settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, overwrite=True, encoders="500")
+        )
+    assert len(labelled(tmp_path / "out")) == 20  # a call that is wrong deletes nothing
     classify.run(settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, overwrite=True))
     assert len(labelled(tmp_path / "out")) == 4

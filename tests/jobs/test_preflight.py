@@ -105,6 +105,27 @@ def test_an_output_that_lies_in_the_input(
     assert check(corpus, tiny_checkpoint, inputs=[str(corpus / "*.parquet")], output="out").files
 
 
+@pytest.mark.parametrize("pattern", ["**/*.parquet", "*", "**", "[ao]*"])
+def test_an_output_that_a_pattern_would_find(corpus: Path, tiny_checkpoint: Path, pattern: str) -> None:
+    with pytest.raises(StrideformerError, match=r"lies in the input .*: choose a folder apart from it"):
+        check(corpus, tiny_checkpoint, inputs=[str(corpus / pattern)], output=str(corpus / "out"))
+
+
+def test_an_output_in_the_input_by_another_name(corpus: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(corpus)
+    for inputs, output in [(corpus, tmp_path / "link" / "out"), (tmp_path / "link", corpus / "out")]:
+        with pytest.raises(StrideformerError, match=r"lies in the input"):
+            check(corpus, tiny_checkpoint, inputs=[str(inputs)], output=str(output))
+    with pytest.raises(StrideformerError, match=r"lies in the input s3://bucket/corpus"):
+        preflight.check_apart(
+            "s3a://bucket/corpus/out", ["s3://bucket/corpus"], [], {"endpoint_url": "http://localhost:1"}
+        )
+    with pytest.raises(StrideformerError, match=r"holds the input s3://bucket/corpus/a.parquet"):
+        preflight.check_apart(
+            "s3a://bucket", [], ["s3://bucket/corpus/a.parquet"], {"endpoint_url": "http://localhost:1"}
+        )
+
+
 def test_an_empty_input(tmp_path: Path, tiny_checkpoint: Path) -> None:
     (tmp_path / "a.parquet").mkdir()
     with pytest.raises(StrideformerError, match=r"a.parquet"):

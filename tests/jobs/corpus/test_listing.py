@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from jobs.corpus.listing import list_inputs
@@ -122,6 +124,13 @@ def test_what_is_missing_is_named(root, pattern, words):
     with pytest.raises(StrideformerError, match=words) as caught:
         list_inputs([f"{root}/{pattern}"], {})
     assert f"{root}/{pattern}" in str(caught.value)
+
+
+def test_a_name_that_is_not_utf8_is_told(tmp_path):
+    (tmp_path / "a.txt").write_text("fine")
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("whose name is Latin-1")
+    with pytest.raises(StrideformerError, match=r"caf\\udce9.txt' is not UTF-8: rename it"):
+        list_inputs([str(tmp_path)], {})
 
 
 def test_an_empty_folder_is_refused(tmp_path):

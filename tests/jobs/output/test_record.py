@@ -30,6 +30,10 @@ def test_receipts_count_only_whole_parts_of_this_job(tmp_path: Path) -> None:
     (tmp_path / "part-00000002.parquet").write_bytes(b"PAR1 half a file")
     found = {receipt.shard for receipt in folder(tmp_path).receipts("job", {1, 2, 3, 4, 5})}
     assert found == {1, 3, 4}
+    whole = (tmp_path / "part-00000003.parquet").read_bytes()
+    (tmp_path / "part-00000003.parquet").write_bytes(whole[:-60] + b"\xff" * 40 + whole[-20:])  # a damaged footer
+    found = {receipt.shard for receipt in folder(tmp_path).receipts("job", {1, 2, 3, 4, 5})}
+    assert found == {1, 4}
     assert not list(folder(tmp_path).receipts("another job", {1, 2, 3, 4}))
 
 
@@ -47,6 +51,15 @@ def test_clear_deletes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "mine.parquet").write_bytes(b"mine")
     folder(tmp_path).clear()
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["mine.parquet"]
+
+
+@pytest.mark.parametrize("name", ["part-00000000.parquet", "_SUCCESS", "_quarantine"])
+def test_what_no_job_of_ours_wrote_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    check_usable(folder(tmp_path), resume=False, overwrite=True)  # which leaves it alone
+    (tmp_path / name).write_text("of another program")
+    with pytest.raises(StrideformerError, match=f"holds '{name}', which --overwrite would delete, but no job"):
+        check_usable(folder(tmp_path), resume=False, overwrite=True)
 
 
 def test_clear_that_is_cut_off_leaves_parts_only_with_what_tells_their_job(
