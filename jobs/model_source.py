@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,9 +21,11 @@ from strideformer.errors import StrideformerError
 if TYPE_CHECKING:
     from strideformer.model import Strideformer
 
-# What a model folder may hold that we read: no code, no pickle but the weights-only .bin of old checkpoints.
 TOKENIZER_FILE = "checkpoint/tokenizer.json"
-MODEL_FILES = (".json", ".txt", ".model", ".safetensors", "pytorch_model.bin", ".jinja")
+# What a model folder may hold that we read: no code, no pickle but the weights-only .bin of old checkpoints.
+MODEL_FILES = re.compile(r"[^.].*\.(json|txt|model|safetensors|jinja)|pytorch_model(-\d+-of-\d+)?\.bin")
+# In a copy of a model, the size of each of its other files; written last.
+COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
@@ -118,9 +122,27 @@ def _digest(files: Mapping[str, np.ndarray]) -> str:
 
 
 def model_files(folder: Path) -> list[tuple[str, Path]]:
-    """The files of a model's folder that we read, sorted, each by its name within it."""
-    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and file.name.endswith(MODEL_FILES))
-    return [(file.relative_to(folder).as_posix(), file) for file in files]
+    """The files of a model's folder that we read, sorted, each by its name within it.
+
+    Of folders below it only the modules of a sentence transformer: others may be checkpoints of its training, or the
+    output of a job, which would change what the model is while the job runs.
+
+    Raises:
+        StrideformerError: modules.json is not what a sentence transformer has.
+    """
+    files = {file for place in (folder, *_modules(folder)) for file in place.glob("*")}
+    named = {file.relative_to(folder).as_posix(): file for file in files if MODEL_FILES.fullmatch(file.name)}
+    return [(name, file) for name, file in sorted(named.items()) if file.is_file()]
+
+
+def _modules(folder: Path) -> list[Path]:
+    """The folders of a sentence transformer's modules within its own."""
+    file = folder / "modules.json"
+    try:
+        paths = [Path(module["path"]) for module in json.loads(file.read_text("utf-8"))] if file.is_file() else []
+    except (ValueError, TypeError, KeyError) as error:
+        raise StrideformerError(f"{file} is no list of modules with a path each: save the model again") from error
+    return [folder / path for path in paths if path.parts and ".." not in path.parts and not path.is_absolute()]
 
 
 def own_folder() -> Path:
@@ -139,25 +161,50 @@ def own_folder() -> Path:
 @lru_cache(maxsize=4)
 def _fetch(source: ModelSource) -> Path:
     target = own_folder() / source.fingerprint[:32]
-    if not (target / "complete").exists():
+    if not is_complete(target):
         files = source.files
         if not isinstance(files, dict):
             import ray
 
             files = ray.get(files)
         with tempfile.TemporaryDirectory(dir=target.parent) as staging:
+            staged = Path(staging) / "model"
             for name, content in files.items():
-                file = Path(staging) / "model" / name
+                file = staged / name
                 file.parent.mkdir(parents=True, exist_ok=True)
                 content.tofile(file)
-            (Path(staging) / "model" / "complete").touch()
-            _point_at_encoder(Path(staging) / "model", target)
-            try:
-                (Path(staging) / "model").rename(target)
-            except OSError as error:
-                if not (target / "complete").exists():
-                    raise StrideformerError(f"cannot write the model to {target}: {error}") from error
+            _point_at_encoder(staged, target)
+            sizes = {file.relative_to(staged).as_posix(): file.stat().st_size for file in _files_below(staged)}
+            (staged / COMPLETE).write_text(json.dumps(sizes), encoding="utf-8")
+            _put_in_place(staged, target)
     return target / "checkpoint"
+
+
+def is_complete(copy: Path) -> bool:
+    """Whether a copy of a model is there with all that was written: what clears old files may have left a part."""
+    try:
+        sizes = json.loads((copy / COMPLETE).read_text(encoding="utf-8"))
+        return all((copy / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _put_in_place(staged: Path, target: Path) -> None:
+    """Rename a copy of a model to its name, unless another process was quicker; what is left of an earlier one goes."""
+    try:
+        with (target.parent / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if is_complete(target):
+                return
+            if target.exists():
+                target.rename(staged.parent / "incomplete")
+            staged.rename(target)
+    except OSError as error:
+        raise StrideformerError(f"cannot write the model to {target}: {error}") from error
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    return (file for file in folder.rglob("*") if file.is_file())
 
 
 def _point_at_encoder(staged: Path, target: Path) -> None:

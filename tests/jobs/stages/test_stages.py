@@ -254,10 +254,3 @@ def test_the_first_reason_stays() -> None:
     table = quarantine(documents(["a", None]), {0: ("late", "x" * 999), 1: ("late", "y")})
     assert table.column("quarantine_reason").to_pylist() == ["late", "null_text"]
     assert len(table.column("quarantine_detail")[0].as_py()) == 300
-
-
-def test_a_model_is_written_once_and_whole(source: ModelSource, tiny_checkpoint: Path) -> None:
-    folder = source.fetch()
-    assert folder == source.fetch()
-    assert (folder / "model.safetensors").read_bytes() == (tiny_checkpoint / "model.safetensors").read_bytes()
-    assert (folder.parent / "complete").exists()
