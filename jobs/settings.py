@@ -16,6 +16,9 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 ENCODERS_PATTERN = re.compile(r"auto|[1-9]\d*|[1-9]\d*:[1-9]\d*")
 
+# Seconds, four months: beyond some more the interpreter's timer overflows.
+LONGEST_TIMEOUT = 1e7
+
 
 class JobSettings(BaseModel):
     """What every settings model shares: unknown fields are refused, and settings do not change."""
@@ -63,8 +66,8 @@ class CorpusSettings(JobSettings):
     shard_bytes: int | None = Field(
         None,
         ge=1,
-        description="Most bytes of text in a shard; default: 32 MiB where there are GPUs, else 1 MiB, and more, up to "
-        "256 MiB, from 64 GPUs on and where there would be more than 50,000 shards.",
+        description="Most bytes of text and kept columns in a shard; default: 32 MiB where there are GPUs, else 1 MiB, "
+        "and more, up to 256 MiB, from 64 GPUs on and where there would be more than 50,000 shards.",
     )
     on_bad_file: Literal["quarantine", "fail"] = Field(
         "quarantine",
@@ -86,14 +89,11 @@ class CorpusSettings(JobSettings):
 
     @model_validator(mode="after")
     def _columns_differ(self) -> Self:
-        named = [self.text_column, *self.keep_columns, *filter(None, [self.pair_column])]
         if self.pair_column == self.text_column:
             raise ValueError(f"pair_column and text_column are both {self.text_column!r}: name two columns")
         for name in self.keep_columns:
             if self.keep_columns.count(name) > 1:
                 raise ValueError(f"keep_columns names {name!r} twice: name it once")
-        if any(name.startswith("_") for name in named if name in self.keep_columns):
-            raise ValueError("keep_columns may not start with an underscore: such names are the job's own")
         return self
 
 
@@ -105,7 +105,11 @@ class ClusterSettings(JobSettings):
         description="Encoder actors: a number, min:max to grow and shrink with the cluster, or auto: one a GPU, "
         "or one a node of up to 16 cores where there is none.",
     )
-    device: str = Field("auto", description="auto, cpu or cuda.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto",
+        description="auto, cpu, cuda or mps; auto: the GPUs of a cluster that has any. Which actor has which GPU is "
+        "Ray's to say.",
+    )
     dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = Field(
         "auto",
         description="Number format of the encoder; auto: half precision on GPU, bf16 on CPUs that have it. int8, on "
@@ -126,8 +130,8 @@ class ClusterSettings(JobSettings):
 
     @model_validator(mode="after")
     def _int8_on_a_cpu(self) -> Self:
-        if self.dtype == "int8" and self.device.startswith("cuda"):
-            raise ValueError("dtype int8 is for CPUs, and device is cuda: use dtype auto, or device cpu")
+        if self.dtype == "int8" and self.device in ("cuda", "mps"):
+            raise ValueError(f"dtype int8 is for CPUs, and device is {self.device}: use dtype auto, or device cpu")
         return self
 
     @field_validator("token_budget", mode="before")
@@ -162,11 +166,17 @@ class ShardedSettings(ClusterSettings, CorpusSettings):
     document_timeout: float | None = Field(
         300.0,
         gt=0,
-        description="Seconds that one document may take before it is quarantined as timed_out.",
+        le=LONGEST_TIMEOUT,
+        description="Seconds that one document may take before it is quarantined as timed_out; none for no limit.",
     )
     resume: bool = Field(False, description="Run what is missing of a job that stopped.")
     overwrite: bool = Field(False, description="Delete an earlier job's output first.")
     profile: bool = Field(False, description="Say at the end where the time went, stage by stage.")
+
+    @field_validator("document_timeout", mode="before")
+    @classmethod
+    def _document_timeout(cls, value: Any) -> Any:
+        return None if str(value).lower() in ("none", "inf", "infinity") else value
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -67,6 +68,11 @@ def is_textual(kind: pa.DataType) -> bool:
     return _is_string(kind) or _is_binary(kind) or bool(pa.types.is_null(kind))
 
 
+def is_uuid(kind: pa.DataType) -> bool:
+    """True for Parquet's UUID, which Arrow has as an extension type over 16 bytes."""
+    return isinstance(kind, pa.UuidType)
+
+
 def kept_type(kind: pa.DataType) -> pa.DataType:
     """The output's type for a kept column: plain where the input's is an encoding of the same values."""
     if pa.types.is_dictionary(kind):
@@ -93,7 +99,9 @@ def to_ids(column: pa.ChunkedArray, default: pa.Array, name: str, bad: BadRows) 
     """Any column → string; ``default`` where it is null or empty. An id that is no single value is bad."""
     column = _plain(column)
     kind = column.type
-    if is_textual(kind):
+    if is_uuid(kind):
+        ids = _uuids(_one(column))
+    elif is_textual(kind):
         ids = _decode(column, name, "bad_column", bad).cast(pa.string())
     else:
         ids = to_kept(column, pa.field(name, pa.string()), bad)
@@ -168,6 +176,18 @@ def _decode(column: pa.ChunkedArray, name: str, reason: str, bad: BadRows) -> pa
                 texts.append(None)
                 bad.add(row, reason, f"column {name!r} is not UTF-8: {error.reason} at byte {error.start}")
         return pa.array(texts, pa.large_string())
+
+
+def _uuids(ids: pa.Array) -> pa.Array:
+    """UUIDs in their usual form, 8-4-4-4-12 hexadecimal digits, as string."""
+    storage = ids.storage
+    values = np.frombuffer(storage.buffers()[1], np.uint8)[16 * storage.offset : 16 * (storage.offset + len(storage))]
+    digits = np.stack([values >> 4, values & 15], axis=-1).reshape(len(storage), 32)
+    text = np.full((len(storage), 36), ord("-"), np.uint8)
+    text[:, np.delete(np.arange(36), [8, 13, 18, 23])] = np.frombuffer(b"0123456789abcdef", np.uint8)[digits]
+    offsets = pa.py_buffer(np.arange(0, 36 * len(storage) + 1, 36, dtype=np.int32))
+    whole = pa.Array.from_buffers(pa.string(), len(storage), [None, offsets, pa.py_buffer(text)])
+    return pc.if_else(storage.is_valid(), whole, pa.scalar(None, pa.string()))
 
 
 def _is_blank(text: pa.Array) -> pa.Array:

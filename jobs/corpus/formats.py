@@ -53,8 +53,7 @@ def inspect(
         return Inspected(pa.schema([(TEXT_COLUMN, pa.string())]), CutPoints(np.array([0, 1]), np.array([0, size])))
     if file.format == "parquet":
         with opened(file, options) as (raw, etag):
-            names = [name for name in (columns.text, columns.pair) if name is not None]
-            schema, cuts = parquet.inspect(raw, names, file.source)
+            schema, cuts = parquet.inspect(raw, columns.names, file.source)
         return Inspected(schema, cuts, etag)
     delimiter = DELIMITERS.get(file.format)
     with decompressed(file, options) as (stream, etag):

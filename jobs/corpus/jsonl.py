@@ -53,7 +53,18 @@ def schema_of(sample: bytes, source: str) -> pa.Schema:
         inferred = _schema_of_objects(sample)
     if not len(inferred):
         raise FileRefusedError(UNREADABLE_FILE, f"{source} has no line that is a JSON object: it is no JSON Lines file")
-    return pa.schema([(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in inferred])
+    return pa.schema([(field.name, _without_times(field.type)) for field in inferred])
+
+
+def _without_times(kind: pa.DataType) -> pa.DataType:
+    """The type with strings in place of times, at any depth."""
+    if pa.types.is_timestamp(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_without_times(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _without_times(field.type)) for field in kind])
+    return kind
 
 
 def _schema_of_plain(sample: bytes) -> pa.Schema | None:

@@ -124,7 +124,8 @@ def would_find(url: str, options: Mapping[str, str], path: str) -> bool:
         options: Storage options.
         path: The file's, on the same kind of filesystem, as :func:`jobs.corpus.storage.resolve` gives it.
     """
-    folder, patterns = resolve(url, options)[1], []
+    folder = resolve(url, options)[1]
+    patterns: list[str] = []
     if _MAGIC.search(folder) and scheme_of(url) not in ("http", "https"):
         folder, patterns = _split_glob(folder)
     if scheme_of(url) == "file":

@@ -21,7 +21,7 @@ def inspect(file: pa.NativeFile, names: Sequence[str], source: str) -> tuple[pa.
     """Schema, and the row groups as cut points.
 
     ``offsets`` are the uncompressed bytes of the columns ``names`` before each group, from the footer: what
-    the texts will take in memory, not places in the file.
+    the documents will take in memory, not places in the file.
 
     Raises:
         FileRefusedError: the footer cannot be read, or contradicts itself. What the storage raises passes through.
@@ -42,7 +42,8 @@ def _cut_points(metadata: pq.FileMetaData, names: Sequence[str]) -> CutPoints:
     """ValueError if the numbers of rows do not fit each other: a plan made of them might never end."""
     rows = np.zeros(metadata.num_row_groups + 1, dtype=np.int64)
     offsets = np.zeros_like(rows)
-    leaves = [i for i in range(metadata.num_columns) if metadata.schema.column(i).path in names]
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    leaves = [i for i, path in enumerate(paths) if any(f"{path}.".startswith(f"{name}.") for name in names)]
     for group in range(metadata.num_row_groups):
         details = metadata.row_group(group)
         columns = [details.column(i) for i in range(metadata.num_columns)]

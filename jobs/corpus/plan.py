@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from jobs.corpus.columns import InputColumns, is_textual, kept_type
+from jobs.corpus.columns import InputColumns, is_textual, is_uuid, kept_type
 from jobs.corpus.formats import Inspected, inspect, require_columns
 from jobs.corpus.listing import InputFile
 from jobs.corpus.packing import Run, pack, run_of_refused, runs_of
@@ -210,10 +210,16 @@ def _type_problem(schema: pa.Schema | None, columns: InputColumns, source: str) 
             hint = f"choose one of {', '.join(map(repr, texts))}" if texts else "it has no column of text"
             kind = schema.field(name).type
             return FileRefusedError(WRONG_SCHEMA, f"{source}: column {name!r} holds {kind}, not text: {hint}")
-    if columns.id is not None and pa.types.is_nested(schema.field(columns.id).type):
+    if columns.id is not None and not _is_id(schema.field(columns.id).type):
         return FileRefusedError(
             WRONG_SCHEMA,
             f"{source}: column {columns.id!r} holds {schema.field(columns.id).type}, which is no id: choose"
             " another id column, or none",
         )
     return None
+
+
+def _is_id(kind: pa.DataType) -> bool:
+    """False of what is no single value, or bytes of a fixed number, which are digests and no text."""
+    extension = isinstance(kind, pa.BaseExtensionType) and not is_uuid(kind)
+    return not (extension or pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind))

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs
 
-from jobs.corpus.filesystems import open_filesystem, scheme_of
+from jobs.corpus.filesystems import GS_SCHEMES, S3_SCHEMES, open_filesystem, scheme_of
 from jobs.corpus.retries import with_retries
 from strideformer.errors import StrideformerError
 
@@ -72,7 +72,7 @@ def resolve(url: str, options: Mapping[str, str]) -> tuple[pyarrow.fs.FileSystem
     refuse_secrets(options)
     if not url.strip():
         raise StrideformerError("an empty path was given: name a file, a folder, a glob or a URL")
-    if "://" in url and (_has_password(url) or (scheme_of(url) != "file" and _SECRET_QUERY.search(url))):
+    if "://" in url and (_has_password(url) or _has_secret_query(url)):
         raise StrideformerError(
             f"the {scheme_of(url)}:// URL carries a password, key or signature, which would be written into"
             " the output's records: take it out and use the environment's credentials or a profile"
@@ -82,7 +82,14 @@ def resolve(url: str, options: Mapping[str, str]) -> tuple[pyarrow.fs.FileSystem
 
 def _has_password(url: str) -> bool:
     authority = re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
-    return ":" in authority.rpartition("@")[0]
+    user, at, _ = authority.rpartition("@")
+    # a user by itself is one elsewhere (sftp) or a container (abfs), and in a web address a token
+    return ":" in user or bool(at and scheme_of(url).endswith(("http", "https")))
+
+
+def _has_secret_query(url: str) -> bool:
+    # in names of objects a question mark is a letter as any other
+    return scheme_of(url) not in {"file"} | S3_SCHEMES | GS_SCHEMES and bool(_SECRET_QUERY.search(url))
 
 
 def url_of(filesystem: pyarrow.fs.FileSystem, path: str, near: str) -> str:

@@ -67,10 +67,14 @@ class Child:
         os.close(theirs_in)
         os.close(theirs_out)
         self._to_child, self._from_child = os.fdopen(self._out, "wb"), os.fdopen(self._in, "rb")
-        here = tuple(_on_this_machine(argument) for argument in arguments)
-        kind, message = self._ask(READY, pickle.dumps((stage_class, here)), START_SECONDS)
-        if kind != READY:
-            raise ChildDiedError("crashed", message.decode(errors="replace"))
+        try:
+            here = tuple(_on_this_machine(argument) for argument in arguments)
+            kind, message = self._ask(READY, pickle.dumps((stage_class, here)), START_SECONDS)
+            if kind != READY:
+                raise ChildDiedError("crashed", message.decode(errors="replace"))
+        except BaseException:
+            self.close()
+            raise
         free = free_bytes()
         if free is not None:
             self._most_bytes = used_bytes(self._process.pid) + MEMORY_SHARE * free

@@ -162,8 +162,8 @@ def whole_shard(documents: pa.Table) -> int:
 
 def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, measures: Mapping[str, Any]) -> Receipt:
     """Count what a shard's two files hold, and note what the stages measured."""
-    encoded = "chunks_encoded" if "chunks_encoded" in labelled.column_names else "num_chunks"
-    ours = "chunk_vectors" not in labelled.column_names  # in a store, a column of that name is the input's
+    ours = "chunk_vectors" not in labelled.column_names  # in a store, columns of those names are the input's
+    encoded = "chunks_encoded" if ours else "num_chunks"
     return Receipt(
         shard=shard,
         job=job,

@@ -62,7 +62,7 @@ def print_profile(total: Receipt) -> None:
     table = Table("stage", "seconds", "share", title="Time, summed over shards", title_justify="left")
     for name, seconds in found["seconds"].items():
         table.add_row(STAGES[name], f"{seconds:,.2f}", f"{100 * seconds / whole:.1f} %")
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     if found["device_share"] is not None:
         console.print(f"The device computed for {100 * found['device_share']:.1f} % of the models' time.")

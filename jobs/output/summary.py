@@ -51,7 +51,7 @@ def versions() -> dict[str, str]:
 
 def print_summary(total: Receipt, before: Receipt, seconds: float, output: str, done: str = "labelled") -> None:
     """The table at the end of a run: documents, labels with their shares, rates, where the output is."""
-    console = Console()
+    console = Console(markup=False)  # labels and paths may have brackets
     table = Table(title=done.capitalize(), title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")

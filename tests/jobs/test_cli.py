@@ -8,7 +8,7 @@ import pytest
 
 from jobs import cli
 from jobs.evaluate_settings import EvaluateSettings
-from jobs.settings import ClassifySettings, EmbedSettings
+from jobs.settings import ClassifySettings, EmbedSettings, load_settings
 from jobs.settings_table import settings_table
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
@@ -63,6 +63,18 @@ def test_a_store_takes_the_place_of_the_inputs() -> None:
     assert (settings.embeddings, settings.inputs, settings.output) == ("store", [], "out")
 
 
+def test_an_unknown_device_is_refused_before_anything_is_looked_at() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse("in", "out", "--model", "m", "--device", "gpu")
+    with pytest.raises(StrideformerError, match=r"device: .*'auto', 'cpu', 'cuda' or 'mps'"):
+        load_settings(ClassifySettings, {"inputs": ["in"], "output": "out", "model": "m", "device": "gpu"})
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("none", None), ("inf", None), ("2.5", 2.5)])
+def test_a_document_may_have_no_time_limit(given: str, seconds: float | None) -> None:
+    assert parse("in", "out", "--model", "m", "--document-timeout", given).document_timeout == seconds
+
+
 def test_paths_may_come_after_flags() -> None:
     assert parse("--model", "m", "a", "out").inputs == ["a"]
 
@@ -88,6 +100,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
         (["in", "out", "--model", "m", "--limit", "many"], "limit: .*integer"),
         (["in", "out", "--model", "m", "--encoders", "4:2"], "minimum above its maximum"),
         (["in", "out", "--model", "m", "--encoders", "some"], "not auto, a number, or min:max"),
+        (["in", "out", "--model", "m", "--document-timeout", "1e11"], "document_timeout: .*less than or equal to"),
         (["in", "out", "--model", "m", "--resume", "--overwrite"], "contradict"),
         (["in", "out", "--model", "m", "--pair-column", "text"], "name two columns"),
         (["in", "out", "--model", "m", "--storage-option", "region"], "not key=value"),

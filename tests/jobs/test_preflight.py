@@ -35,7 +35,7 @@ def test_int8_is_part_of_what_makes_a_job(corpus: Path, tiny_checkpoint: Path) -
     assert check(corpus, tiny_checkpoint, dtype="int8").fingerprint["int8"] is True
     assert check(corpus, tiny_checkpoint, dtype="float32").fingerprint.get("int8") is None
     with pytest.raises(ValueError, match="dtype int8 is for CPUs, and device is cuda"):
-        check(corpus, tiny_checkpoint, dtype="int8", device="cuda:0")
+        check(corpus, tiny_checkpoint, dtype="int8", device="cuda")
 
 
 def test_int8_is_refused_of_an_encoder_that_does_not_run_packed(

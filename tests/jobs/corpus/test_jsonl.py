@@ -80,13 +80,21 @@ def test_json_ids_stay_as_they_are_written(tmp_path, ids):
 
 
 def test_nested_json_columns_and_times_are_kept_as_they_are(tmp_path):
-    rows = [{"text": "a", "tags": ["x"], "at": "2024-01-01 10:00:00", "deep": {"n": 1}}] * 2
+    times = {"at": "2024-01-01", "all": ["2024-01-01"], "deeper": [{"at": "2024-01-01 10:00:00"}]}
+    rows = [{"text": "a", "tags": ["x"], "at": "2024-01-01 10:00:00", "deep": {"n": 1, **times}}] * 2
     write_bytes(tmp_path / "a.jsonl", jsonl(rows) + b'{"text": "torn\n')
     table, _ = read_all(tmp_path, InputColumns(keep=("tags", "at", "deep")))
     assert table.select(["tags", "at", "deep"]).to_pylist()[:2] == [
         {k: r[k] for k in ("tags", "at", "deep")} for r in rows
     ]
     assert reasons(table) == [None, None, "malformed_record"]
+
+
+def test_a_nested_value_that_is_no_time_where_others_look_like_one(tmp_path):
+    write_bytes(tmp_path / "a.jsonl", jsonl([{"text": "a", "meta": {"date": "2020-01-01"}}]))
+    write_bytes(tmp_path / "b.jsonl", jsonl([{"text": "b", "meta": {"date": "unknown"}}]))
+    table, _ = read_all(tmp_path, InputColumns(keep=("meta",)))
+    assert table["meta"].to_pylist() == [{"date": "2020-01-01"}, {"date": "unknown"}]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 import json
+import uuid
 
 import pyarrow as pa
 import pyarrow.fs
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.corpus import storage
@@ -74,6 +76,18 @@ def test_ids_are_strings_and_made_where_there_is_none(tmp_path, ids, expected):
     table, _ = read_all(tmp_path, InputColumns(id="key"))
     assert table["doc_id"].to_pylist() == [e.format(source=tmp_path / "a.parquet") for e in expected]
     assert reasons(table) == [None] * 3
+
+
+def test_uuids_are_ids_in_their_usual_form(tmp_path):
+    ids = [None if row % 5 == 3 else uuid.UUID(int=row << 64 | 0xA) for row in range(20)]
+    keys = pa.array([each and each.bytes for each in ids], pa.uuid())
+    table = pa.table({"text": ["x"] * 20, "key": keys})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=7)
+    read, _ = read_all(tmp_path, InputColumns(id="key", keep=("key",)), shard_rows=4)
+    expected = [f"{tmp_path}/a.parquet#{row}" if each is None else str(each) for row, each in enumerate(ids)]
+    assert read["doc_id"].to_pylist() == expected
+    assert reasons(read) == [None] * 20
+    assert read["key"].to_pylist() == ids
 
 
 def test_rows_count_from_the_begin_of_their_file_in_every_shard(tmp_path):

@@ -57,12 +57,21 @@ def test_secrets_are_no_options_and_are_not_repeated(name):
         "s3://AKIA:hunter2@bucket/path",
         "https://host/file.parquet?X-Amz-Signature=hunter2",
         "https://account.blob.core.windows.net/c/f.csv?sv=1&sig=hunter2",
+        "https://hunter2@raw.githubusercontent.com/o/r/main/a.txt",
+        "simplecache::https://hunter2@host/a.txt",
+        "az://container/f.csv?sv=1&sig=hunter2",
     ],
 )
 def test_secrets_in_urls_are_refused_and_not_repeated(url):
     with pytest.raises(StrideformerError, match="password, key or signature") as caught:
         resolve(url, {})
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_question_mark_in_an_object_s_name_is_no_secret():
+    assert resolve("s3://b/crawl/index.php?key=12.txt", {"endpoint_url": "http://localhost:1"})[1].endswith(
+        "?key=12.txt"
+    )
 
 
 def test_an_endpoint_with_a_password_is_refused():

@@ -45,6 +45,13 @@ class Fragile:
         return with_columns(documents, {self.column: pc.utf8_length(documents.column("_text"))})
 
 
+class SlowToBuild:
+    """Takes longer to build than anyone waits."""
+
+    def __init__(self) -> None:
+        time.sleep(1000)
+
+
 class Unbuildable:
     """Dies while it is built."""
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from jobs.guard import isolation
 from jobs.guard.isolation import Child, ChildDiedError, run_isolated
 from strideformer.errors import StrideformerError
-from tests.jobs.guard.stages_for_tests import EXIT, GREED, HANG, RAISE, SEGFAULT, Fragile, Unbuildable
+from tests.jobs.guard.stages_for_tests import EXIT, GREED, HANG, RAISE, SEGFAULT, Fragile, SlowToBuild, Unbuildable
 
 
 def documents(*texts: str) -> pa.Table:
@@ -79,6 +81,21 @@ def test_many_that_kill_in_a_row_are_to_blame_if_another_lives(before: list[str]
 def test_a_stage_that_dies_while_it_is_built() -> None:
     with pytest.raises(ChildDiedError, match="exit status 3"):
         Child(Unbuildable, ())
+
+
+def test_a_stage_that_takes_too_long_to_build_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(isolation.subprocess, "Popen", start)
+    monkeypatch.setattr(isolation, "START_SECONDS", 0.1)
+    with pytest.raises(ChildDiedError, match=r"longer than 0.1 seconds"):
+        Child(SlowToBuild, ())
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
 
 
 def test_an_exception_is_no_crash() -> None:

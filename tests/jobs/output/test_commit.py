@@ -121,8 +121,8 @@ def test_a_file_quarantined_whole_is_a_row_without_number_and_is_counted(tmp_pat
     assert [row["row"] for row in rows] == [None, 2]
 
 
-def test_the_labels_that_a_store_keeps_are_not_counted_as_given(tmp_path: Path) -> None:
-    kept = pa.schema([("label", pa.large_list(pa.string()))])
+def test_what_a_store_keeps_is_not_counted_as_given(tmp_path: Path) -> None:
+    kept = pa.schema([("label", pa.large_list(pa.string())), ("chunks_encoded", pa.string())])
     spans = pa.array([[0, 3], [0, 3]], pa.large_list(pa.int32()))
     vectors = pa.array([[[1, 2], [3, 4]]] * 2, pa.large_list(pa.list_(pa.float16(), 2)))
     tokens = {"token_bag_ids": pa.array([[7]] * 2, pa.large_list(pa.uint32()))}
@@ -130,8 +130,10 @@ def test_the_labels_that_a_store_keeps_are_not_counted_as_given(tmp_path: Path) 
     documents = block([None, None]).drop_columns(["label", "score", "scores"])
     columns = {"chunk_vectors": vectors, "chunk_starts": spans, "chunk_lengths": spans, **tokens}
     columns["label"] = pa.array([["a"], ["a", "b"]], pa.large_list(pa.string()))
+    columns["chunks_encoded"] = pa.array(["some", "all"])
     for name, column in columns.items():
         documents = documents.append_column(name, column)
     receipt = Commit(str(tmp_path), {}, "job", embedded_schema(2, kept))(documents).column("receipt")[0].as_py()
     assert Receipt.from_json(receipt).label_counts == {}
+    assert Receipt.from_json(receipt).chunks_encoded == 4
     assert pq.read_table(tmp_path / part_name(3)).column("label").to_pylist() == [["a"], ["a", "b"]]
