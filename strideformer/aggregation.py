@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from strideformer.aggregator_options import is_regression
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
 from strideformer.packed_second_model import PackedSecondModel
@@ -34,19 +35,19 @@ class DocumentLogits:
     chunk_logits: np.ndarray
 
 
-def second_model_dtype(device: torch.device, dtype: torch.dtype, problem_type: str | None) -> torch.dtype:
+def second_model_dtype(device: torch.device, dtype: torch.dtype, regression: bool) -> torch.dtype:
     """The number format of the second model's weights and of what it adds up, beside an encoder in ``dtype``.
 
     The values of a regression may be years or prices, of which bf16 keeps three digits.
     """
-    return dtype if device.type == "cuda" and problem_type != "regression" else torch.float32
+    return dtype if device.type == "cuda" and not regression else torch.float32
 
 
 class DocumentAggregator:
     """Runs the second model over documents of any number of chunks, padded and masked under a budget.
 
-    It runs in the encoder's half precision on a GPU, but for regressions. On a CPU it multiplies in bf16 where the
-    encoder does, which takes two fifths off the time of 24 layers, and adds and normalises in fp32.
+    It runs in the encoder's half precision on a GPU. On a CPU it multiplies in bf16 where the encoder does, which takes
+    two fifths off the time of 24 layers, and adds and normalises in fp32. Regressions are in fp32 everywhere.
 
     Attributes:
         forward_time: how long the device computed in the second model.
@@ -60,13 +61,15 @@ class DocumentAggregator:
         chunk_budget: int | None = None,
     ) -> None:
         self.device = device
-        self.dtype = second_model_dtype(device, dtype, model.config.problem_type)
+        regression = is_regression(model.config)
+        self.dtype = second_model_dtype(device, dtype, regression)
         self.num_labels = int(model.config.num_labels)
         self.model = model.eval()
         for name, child in model.named_children():
             if name != "first_model":
                 child.to(device=device, dtype=torch.float32 if name == "bag_of_tokens" else self.dtype)
-        products = self.dtype if dtype is torch.float16 else dtype  # which CPUs hardly multiply at all
+        # float16 is what CPUs hardly multiply at all
+        products = self.dtype if regression or dtype is torch.float16 else dtype
         self.second_model = PackedSecondModel(model.second_model, model.config.hidden_act, products)
         self.chunk_budget = chunk_budget or CHUNK_BUDGET.get(device.type, CHUNK_BUDGET["cpu"])
         self.forward_time = Stopwatch(device)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from strideformer.errors import StrideformerError
-from strideformer.layers import LAST, layer_numbers
+from strideformer.layers import LAST, refuse_unknown_layers
 
 if TYPE_CHECKING:
     from strideformer.config import StrideformerConfig
@@ -56,7 +56,7 @@ def refuse_contradictions(config: StrideformerConfig) -> None:
     if len(set(config.mix_chunk_statistics)) < len(config.mix_chunk_statistics):
         raise StrideformerError(f"mix_chunk_statistics={config.mix_chunk_statistics} names one twice: name each once")
     if tuple(config.chunk_layers) != LAST:
-        _refuse_unknown_layers(config.chunk_layers, config.first_model_config.num_hidden_layers)
+        refuse_unknown_layers(config.chunk_layers, config.first_model_config.num_hidden_layers)
     for name, smallest in SMALLEST.items():
         if getattr(config, name) < smallest:
             raise StrideformerError(f"{name}={getattr(config, name)} must be at least {smallest}")
@@ -83,17 +83,6 @@ def refuse_contradictions(config: StrideformerConfig) -> None:
 def _refuse_unknown(name: str, value: object, choices: Collection[str]) -> None:
     if value not in choices:
         raise StrideformerError(f"{name}={value!r} is unknown: use {', '.join(choices)}")
-
-
-def _refuse_unknown_layers(chunk_layers: Sequence[int], depth: int) -> None:
-    whole = [layer for layer in chunk_layers if isinstance(layer, int) and not isinstance(layer, bool)]
-    if not whole or len(whole) < len(chunk_layers) or not all(-depth - 1 <= layer <= depth for layer in whole):
-        raise StrideformerError(
-            f"chunk_layers={list(chunk_layers)} must be one or several layers of the encoder: 0, its embeddings, to "
-            f"{depth}, or counted from the end, -1"
-        )
-    if len(set(layer_numbers(whole, depth))) < len(whole):
-        raise StrideformerError(f"chunk_layers={list(chunk_layers)} names a layer twice: name each once")
 
 
 def _refuse_contradictions_of_the_loss(config: StrideformerConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import pickle
 import shutil
@@ -19,6 +20,8 @@ from transformers.utils import logging
 from strideformer.errors import StrideformerError
 from strideformer.locations import checkpoint_folders, resolve_encoder
 
+# In the names of weights for token types; the second is XLNet's and Funnel's.
+TYPES = ("token_type", "seg_embed")
 # Arguments of ``from_pretrained`` that say where a file is.
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
@@ -31,8 +34,19 @@ __all__ = [
     "resolve_encoder",
     "share_weights",
     "stored_config",
+    "takes_token_types",
     "weights_hash",
 ]
+
+
+def takes_token_types(first_model: PreTrainedModel) -> bool:
+    """Whether a first model is to be told token types: it has weights for them.
+
+    GPT-2 and some others accept them, but look them up among their words, so that zeros would add a word to each token.
+    """
+    accepted = inspect.signature(first_model.forward).parameters
+    named = (name for name, _ in first_model.named_parameters())
+    return "token_type_ids" in accepted and any(kind in name for name in named for kind in TYPES)
 
 
 def load_first_model(name: str | Path, **kwargs: Any) -> PreTrainedModel:

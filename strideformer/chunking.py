@@ -140,18 +140,19 @@ class Chunker:
         beyond = max(num_tokens - self._content, 0)
         return min(1 + -(-beyond // (self._content - self.stride)), self.max_chunks)
 
-    def views(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None) -> ChunkViews:
+    def views(self, texts: Sequence[str], text_pairs: Sequence[str] | None = None, first_index: int = 0) -> ChunkViews:
         """The chunks of documents, without copying tokens.
 
         Args:
             texts: the documents; with ``text_pairs``, the short first texts that are whole in every chunk.
             text_pairs: the documents of pairs, of which only these are cut.
+            first_index: the index of the first of them, in an error.
 
         Raises:
             StrideformerError: a text is not a string or no valid Unicode, or a first text leaves too little
                 room; the error names the document's index.
         """
-        return self._cut(texts, text_pairs, offsets=False)[0]
+        return self._cut(texts, text_pairs, offsets=False, first_index=first_index)[0]
 
     def input_ids(self, text: str, text_pair: str | None = None) -> list[list[int]]:
         """The ids of one document's chunks, special tokens included and not padded.
@@ -186,7 +187,7 @@ class Chunker:
         return np.stack([offsets[views.chunk_starts, 0], offsets[ends, 1]], axis=1)
 
     def _cut(
-        self, texts: Sequence[str], text_pairs: Sequence[str] | None, offsets: bool
+        self, texts: Sequence[str], text_pairs: Sequence[str] | None, offsets: bool, first_index: int = 0
     ) -> tuple[ChunkViews, list[TokenizedText]]:
         _refuse_bare_string(texts, "texts")
         count = len(texts)
@@ -198,7 +199,7 @@ class Chunker:
                 raise StrideformerError(
                     f"there are {count} texts but {len(text_pairs)} text_pairs; give one for each text"
                 )
-            firsts = self._first_texts(texts)
+            firsts = self._first_texts(texts, first_index)
             content = self._room - np.array([len(first.ids) for first in firsts], np.int64)
         # A first text may leave no more than the stride, if the second then fits in one chunk all the same.
         step = np.maximum(content - self.stride, 1)
@@ -209,11 +210,12 @@ class Chunker:
             usable + 1,
             offsets=offsets,
             column="text" if text_pairs is None else "text_pair",
+            first_index=first_index,
         )
         found = np.array([len(document.ids) for document in documents], np.int64)
         truncated = (found > usable) | ~np.array([document.complete for document in documents], bool)
         if firsts is not None:
-            self._refuse_long_first_texts(firsts, truncated & (content <= self.stride))
+            self._refuse_long_first_texts(firsts, truncated & (content <= self.stride), first_index)
         num_tokens = np.minimum(found, usable)
         chunk_counts = 1 + -(-np.maximum(num_tokens - content, 0) // step)
         chunk_offsets = _offsets(chunk_counts)
@@ -237,14 +239,20 @@ class Chunker:
         """Tokens that the two texts of a pair may have together in one chunk."""
         return self.max_length - self.template(pair=True).num_special_tokens
 
-    def _first_texts(self, texts: Sequence[str]) -> list[TokenizedText]:
+    def _first_texts(self, texts: Sequence[str], first_index: int) -> list[TokenizedText]:
+        if self._room < 1:
+            special = self.max_length - self._room
+            raise StrideformerError(
+                f"max_length={self.max_length} leaves no room for a pair beside {special} special tokens; set it to "
+                f"{special + 1} or more"
+            )
         needed = np.full(len(texts), self.max_length + 1, np.int64)
-        firsts = self._tokenizer.tokenize(texts, needed)
+        firsts = self._tokenizer.tokenize(texts, needed, first_index=first_index)
         too_long = np.array([not first.complete or len(first.ids) > self._room for first in firsts], bool)
-        self._refuse_long_first_texts(firsts, too_long)
+        self._refuse_long_first_texts(firsts, too_long, first_index)
         return firsts
 
-    def _refuse_long_first_texts(self, firsts: list[TokenizedText], too_long: np.ndarray) -> None:
+    def _refuse_long_first_texts(self, firsts: list[TokenizedText], too_long: np.ndarray, first_index: int) -> None:
         if not too_long.any():
             return
         index = int(too_long.argmax())
@@ -252,7 +260,7 @@ class Chunker:
         length = f"{'' if first.complete else 'more than '}{len(first.ids)}"
         room = max(self._room - self.stride - 1, 0)
         raise StrideformerError(
-            f"document {index}: its first text has {length} tokens, but max_length={self.max_length} and "
+            f"document {first_index + index}: its first text has {length} tokens, but max_length={self.max_length} and "
             f"stride={self.stride} leave room for {room}; shorten it, or give the long text as text_pair"
         )
 

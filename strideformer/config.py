@@ -29,6 +29,7 @@ DEFAULT_FIRST_MODEL = {
 # These count positions from the padding token's id on, and so have that many fewer for tokens.
 POSITIONS_AFTER_PADDING = {
     *("roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "xlm-roberta-xl", "longformer"),
+    *("roberta-prelayernorm", "xmod", "ibert", "luke", "markuplm", "layoutlmv3", "lilt"),
 }
 # These attend by relative distance and take any length, whatever their config says of positions; a DeBERTa does
 # unless it adds positions to its input, too.

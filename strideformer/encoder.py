@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
-from strideformer.checkpoint import load_first_model, resolve_encoder
+from strideformer.checkpoint import load_first_model, resolve_encoder, takes_token_types
 from strideformer.chunk_batches import ChunkAssembler, SortedChunks
 from strideformer.chunking import Chunker, ChunkViews
 from strideformer.config import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, check_positions
@@ -23,7 +22,7 @@ from strideformer.errors import StrideformerError
 from strideformer.freed_memory import keep_freed_blocks
 from strideformer.int8_encoder import check_int8, to_int8
 from strideformer.int8_texts import TEXTS
-from strideformer.layers import LAST, states_of_layers
+from strideformer.layers import LAST, refuse_unknown_layers, states_of_layers
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
 from strideformer.packed_encoder import packed_encoder
@@ -79,10 +78,11 @@ class ChunkEncoder:
         self.chunk_pooling = chunk_pooling
         self.normalize_embeddings = normalize_embeddings
         self.chunk_layers = list(chunk_layers)
+        if tuple(self.chunk_layers) != LAST:
+            refuse_unknown_layers(self.chunk_layers, first_model.config.num_hidden_layers)
         self.hidden_size = len(self.chunk_layers) * int(first_model.config.hidden_size)
         self.token_budget = token_budget or TOKEN_BUDGET.get(self.device.type, 8 * 384)
-        accepted = inspect.signature(first_model.forward).parameters
-        self._takes_token_types = "token_type_ids" in accepted
+        self._takes_token_types = takes_token_types(first_model)
         self._assemblers: dict[bool, ChunkAssembler] = {}
         self._assembling = Lock()
         self.packed = packed_encoder(self.first_model)
@@ -171,7 +171,7 @@ class ChunkEncoder:
         if isinstance(texts, str):
             texts = [texts]
             text_pairs = [text_pairs] if isinstance(text_pairs, str) else text_pairs
-        if not texts:
+        if not len(texts):  # an array has no truth
             return []
         views = self.chunker.views(texts, text_pairs)
         vectors = self.encode_views(views).float().cpu().numpy()

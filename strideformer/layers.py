@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from strideformer.errors import StrideformerError
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -15,6 +17,26 @@ LAST = (-1,)
 def layer_numbers(chunk_layers: Sequence[int], num_hidden_layers: int) -> list[int]:
     """Layers counted from the start: 0 is the embeddings, ``num_hidden_layers`` the last layer; -1 is that, too."""
     return [layer if layer >= 0 else layer + num_hidden_layers + 1 for layer in chunk_layers]
+
+
+def refuse_unknown_layers(chunk_layers: Sequence[int], depth: int) -> None:
+    """Refuse layers that an encoder does not have.
+
+    Args:
+        chunk_layers: as in the config.
+        depth: how many layers it has, beside its embeddings.
+
+    Raises:
+        StrideformerError: there is none, one is unknown, or one is named twice.
+    """
+    whole = [layer for layer in chunk_layers if isinstance(layer, int) and not isinstance(layer, bool)]
+    if not whole or len(whole) < len(chunk_layers) or not all(-depth - 1 <= layer <= depth for layer in whole):
+        raise StrideformerError(
+            f"chunk_layers={list(chunk_layers)} must be one or several layers of the encoder: 0, its embeddings, to "
+            f"{depth}, or counted from the end, -1"
+        )
+    if len(set(layer_numbers(whole, depth))) < len(whole):
+        raise StrideformerError(f"chunk_layers={list(chunk_layers)} names a layer twice: name each once")
 
 
 def states_of_layers(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError, Lock
 
 import numpy as np
 import torch
@@ -65,17 +66,30 @@ def run_in_micro_batches(
         work.do()
         return work.budget
     before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, "micro-batch", torch.set_num_threads, (1,)) as pool:
-            try:
-                for done in [pool.submit(work.do) for _ in range(threads)]:
-                    done.result()
-            finally:
-                work.left = []  # an interrupt waits for the micro-batches under way, and not for all of them
-    finally:
-        # A thread's own number outlives this; it is for threads to come, which start with the last one that was set.
-        torch.set_num_threads(before)
+    # The last number that was set is also that of threads which use torch for the first time. So ours all take theirs
+    # before it is put back, and they work after.
+    all_took = Barrier(threads + 1)
+    with ThreadPoolExecutor(threads, "micro-batch", _take_one_core, (all_took,)) as pool:
+        try:
+            doing = [pool.submit(work.do) for _ in range(threads)]
+            all_took.wait()
+            torch.set_num_threads(before)
+            all_took.wait()
+            for done in doing:
+                done.result()
+        finally:
+            work.left = []  # an interrupt waits for the micro-batches under way, and not for all of them
+            all_took.abort()
     return work.budget
+
+
+def _take_one_core(all_took: Barrier) -> None:
+    """Give this thread one of torch's threads."""
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # which makes it this thread's own
+    with suppress(BrokenBarrierError):  # an interrupt came first, and there is nothing to do
+        all_took.wait()
+        all_took.wait()
 
 
 class _Work:

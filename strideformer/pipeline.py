@@ -103,6 +103,7 @@ class Pipeline:
         config = model.config
         chunker = Chunker(tokenizer, config.max_length, config.stride, config.max_chunks)
         self.encoder = ChunkEncoder.of(model, chunker, device=device, dtype=dtype)
+        self._other = chunker  # of the last call that asked for another chunking
         self.device = self.encoder.device
         self.aggregator = DocumentAggregator(model, self.encoder.device, self.encoder.dtype)
 
@@ -128,6 +129,8 @@ class Pipeline:
         """
         if return_type not in ("prediction", "list", "np", "pt"):
             raise StrideformerError(f"return_type {return_type!r} is unknown: use prediction, list, np or pt")
+        if not isinstance(text, Iterable):
+            raise StrideformerError(f"text is a {type(text).__name__}: give strings or pairs of strings")
         chunker = self._chunker(max_length, stride)
         if isinstance(text, Iterator):
             if return_type != "prediction":
@@ -151,8 +154,10 @@ class Pipeline:
             trained.max_length if max_length is None else max_length,
             trained.stride if stride is None else stride,
         )
-        check_positions(self.model.config.first_model_config, chosen[0])
-        return Chunker(self.tokenizer, *chosen, max_chunks=trained.max_chunks)
+        if (self._other.max_length, self._other.stride) != chosen:
+            check_positions(self.model.config.first_model_config, chosen[0])
+            self._other = Chunker(self.tokenizer, *chosen, max_chunks=trained.max_chunks)
+        return self._other
 
     def _stream(self, texts: Iterator[Text], chunker: Chunker) -> Iterator[Prediction]:
         start = 0
@@ -168,7 +173,7 @@ class Pipeline:
         Errors name a text by its place, of which the first has ``start``.
         """
         firsts, seconds = _split_pairs(texts, start)
-        views = chunker.views(firsts, seconds)
+        views = chunker.views(firsts, seconds, start)
         if self.early_exit is not None:
             result, read = self._run_early(views, self.early_exit)
         else:

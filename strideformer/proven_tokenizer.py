@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,10 @@ START_AFTER_CHARACTERS = 1_500_000
 # times as long, so the comparison costs some 2 % (python -m tests.benchmarks.tokenise).
 FIRST_COMPARED = 20
 COMPARED_EVERY = 1_000
+
+# One thread of the process proves a tokenizer; the others have the reference meanwhile. Not the tokenizer's own: it
+# travels to other processes, which a lock cannot.
+_PROVING = Lock()
 
 LoadFast = Callable[[str], FastTokenizer | None]
 
@@ -97,8 +102,14 @@ class ProvenTokenizer:
 
     def _start(self, characters: int) -> bool:
         self._characters_to_wait -= characters
-        if self._characters_to_wait > 0:
+        if self._characters_to_wait > 0 or not _PROVING.acquire(blocking=False):
             return False
+        try:
+            return self._prove() if self.status.state == "waiting" else self._fast is not None
+        finally:
+            _PROVING.release()
+
+    def _prove(self) -> bool:
         serialised = self._reference.to_str()
         description = parse(serialised)
         if reason := unsupported(description):

@@ -104,13 +104,15 @@ class ProvenCharacters:
         return bool(states.min() == _PROVEN)
 
     def _try(self, codes: Iterable[int]) -> None:
-        for code in codes:
-            self._states[code] = _PROVEN if _acts_for_itself(chr(code)) else _REFUSED
-        contexts = [(code, text) for code in codes if self._states[code] == _PROVEN for text in _contexts(chr(code))]
+        # Other threads read the states meanwhile, so that a character has none before it is tried.
+        found = {code: _PROVEN if _acts_for_itself(chr(code)) else _REFUSED for code in codes}
+        contexts = [(code, text) for code in codes if found[code] == _PROVEN for text in _contexts(chr(code))]
         agree = agreement([text for _, text in contexts], self._reference, self._fast)
         for (code, _), agrees in zip(contexts, agree, strict=True):
             if not agrees:
-                self._states[code] = _REFUSED
+                found[code] = _REFUSED
+        for code, state in found.items():
+            self._states[code] = state
 
 
 def agreement(texts: Sequence[str], reference: EncodeBatch, fast: Encode) -> np.ndarray:

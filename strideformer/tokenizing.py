@@ -110,7 +110,13 @@ class TextTokenizer:
         self._has_wide_cuts = self._has_safe_cuts and drops_white_space(self.tokenizer)
 
     def tokenize(
-        self, texts: Sequence[str], needed: np.ndarray, *, offsets: bool = False, column: str = "text"
+        self,
+        texts: Sequence[str],
+        needed: np.ndarray,
+        *,
+        offsets: bool = False,
+        column: str = "text",
+        first_index: int = 0,
     ) -> list[TokenizedText]:
         """The first ``needed`` tokens of every text at least, or all its tokens if it has fewer.
 
@@ -119,6 +125,7 @@ class TextTokenizer:
             needed: (num_texts,) int64.
             offsets: whether to find the tokens' characters, which takes longer.
             column: what the texts are called in an error.
+            first_index: the index of the first of them there.
 
         Raises:
             StrideformerError: a text is not a string, is no valid Unicode, or makes the tokenizer fail; the
@@ -126,7 +133,7 @@ class TextTokenizer:
         """
         readings = [
             self._begin(index, text, int(count), column)
-            for index, (text, count) in enumerate(zip(texts, needed, strict=True))
+            for index, (text, count) in enumerate(zip(texts, needed, strict=True), first_index)
         ]
         pending = [reading for reading in readings if reading.pending]
         while pending:

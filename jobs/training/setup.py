@@ -17,7 +17,7 @@ from jobs.training.embedding import embed
 from jobs.training.labelled import LabelledDocuments
 from jobs.training.labels import REGRESSION, SINGLE, LabelEncoding, balanced_weights
 from strideformer import ChunkEncoder, Chunker, Strideformer, StrideformerCollator, StrideformerConfig
-from strideformer.checkpoint import resolve_encoder, weights_hash
+from strideformer.checkpoint import resolve_encoder, takes_token_types, weights_hash
 from strideformer.encoder import load_tokenizer
 from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
 from strideformer.errors import StrideformerError
@@ -240,9 +240,8 @@ class Preparation:
         if not self.config.freeze_first_model:
             texts, pairs = labelled.texts()
             views = self.chunker.views(texts, pairs)
-            takes = "token_type_ids" in inspect.signature(self.model.first_model.forward).parameters
             bags = TokenBags.of(views) if self.config.bag_of_tokens else None
-            return TokenizedDocuments(views, self.chunker, labels, takes, bags)
+            return TokenizedDocuments(views, self.chunker, labels, takes_token_types(self.model.first_model), bags)
         if labelled.vectors is not None:
             return labelled.vectors.of(labelled, labels, self.config.bag_of_tokens)
         if self._encoder is None:

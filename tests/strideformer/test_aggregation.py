@@ -9,6 +9,7 @@ import torch
 from strideformer import Strideformer
 from strideformer.aggregation import DocumentAggregator, second_model_dtype
 from strideformer.aggregator_options import DOCUMENT_POOLINGS
+from tests.strideformer.small_models import make
 from tests.tiny import save_tiny_checkpoint
 
 COUNTS = np.array([3, 1, 0, 8, 2, 5, 0])
@@ -49,15 +50,26 @@ def test_the_budget_does_not_change_a_logit(tiny_checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "problem_type", "expected"),
+    ("device", "dtype", "regression", "expected"),
     [
-        ("cuda", torch.float16, "single_label_classification", torch.float16),
-        ("cuda", torch.bfloat16, None, torch.bfloat16),
-        ("cuda", torch.bfloat16, "regression", torch.float32),
-        ("cpu", torch.bfloat16, "single_label_classification", torch.float32),
+        ("cuda", torch.float16, False, torch.float16),
+        ("cuda", torch.bfloat16, False, torch.bfloat16),
+        ("cuda", torch.bfloat16, True, torch.float32),
+        ("cpu", torch.bfloat16, False, torch.float32),
     ],
 )
 def test_half_precision_on_a_gpu_but_for_the_values_of_a_regression(
-    device: str, dtype: torch.dtype, problem_type: str | None, expected: torch.dtype
+    device: str, dtype: torch.dtype, regression: bool, expected: torch.dtype
 ) -> None:
-    assert second_model_dtype(torch.device(device), dtype, problem_type) is expected
+    assert second_model_dtype(torch.device(device), dtype, regression) is expected
+
+
+@pytest.mark.parametrize("problem_type", ["regression", None])
+def test_a_regression_multiplies_in_full_precision_beside_an_encoder_in_bf16(problem_type: str | None) -> None:
+    torch.manual_seed(0)
+    vectors = torch.randn(int(OFFSETS[-1]), 32)
+    made = [
+        DocumentAggregator(make(num_labels=1, problem_type=problem_type), torch.device("cpu"), dtype)
+        for dtype in (torch.bfloat16, torch.float32)
+    ]
+    np.testing.assert_array_equal(made[0](vectors, OFFSETS).logits, made[1](vectors, OFFSETS).logits)

@@ -353,6 +353,11 @@ def test_a_first_text_that_leaves_no_room_is_refused_with_its_length():
         chunker.views([words(2_000_000)], ["the"])
 
 
+def test_chunks_without_room_for_a_pair_are_refused():
+    with pytest.raises(StrideformerError, match=r"max_length=3 leaves no room for a pair beside 3 .* to 4 or more"):
+        Chunker(tokenizer_of("bert"), 3, 0).views([""], ["the"])
+
+
 def test_a_long_first_text_beside_a_second_that_fits_is_taken():
     chunker = Chunker(tokenizer_of("bert"), 20, 6)
     for first, second in ((15, 2), (17, 0), (11, 6)):

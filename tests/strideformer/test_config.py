@@ -14,6 +14,7 @@ from transformers import (
     MPNetConfig,
     PreTrainedConfig,
     RobertaConfig,
+    RobertaPreLayerNormConfig,
 )
 
 from strideformer import StrideformerConfig, StrideformerError
@@ -228,6 +229,7 @@ def test_default_stride_fits_a_short_max_length() -> None:
         (BertConfig(max_position_embeddings=512), 512),
         (RobertaConfig(max_position_embeddings=514), 512),
         (MPNetConfig(max_position_embeddings=514), 512),
+        (RobertaPreLayerNormConfig(max_position_embeddings=514), 512),
         (LongformerConfig(max_position_embeddings=4098), 4096),
         # As microsoft/deberta-v3-base has it; with positions added to the input a longer text fails.
         (DebertaV2Config(max_position_embeddings=512, position_biased_input=False), None),

@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2Model,
+    ModernBertConfig,
+    ModernBertModel,
+)
 
 import strideformer.encoder as encoder_module
 from strideformer.chunking import Chunker
@@ -243,6 +252,40 @@ def test_chunks_are_cut_as_the_checkpoint_says(tiny_checkpoint: Path, minilm: Pa
 def test_an_encoder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(StrideformerError):
         ChunkEncoder.from_pretrained(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("layers", [[3], [-4], [], [0, 0]])
+@pytest.mark.parametrize("packed", [True, False])
+def test_layers_that_an_encoder_does_not_have_are_refused(
+    tiny_checkpoint: Path, layers: list[int], packed: bool
+) -> None:
+    chunker = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu").chunker
+    sizes = {"vocab_size": 99, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
+    model = BertModel(BertConfig(**sizes)) if packed else ModernBertModel(ModernBertConfig(**sizes, pad_token_id=0))
+    with pytest.raises(StrideformerError, match="chunk_layers"):
+        ChunkEncoder(model, chunker, chunk_layers=layers, device="cpu")
+
+
+def test_an_array_of_texts_is_a_list_of_them(tiny_checkpoint: Path) -> None:
+    encoder = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu", "float32")
+    some = texts(3)
+    for given, expected in zip(encoder.encode(np.array(some)), encoder.encode(some), strict=True):
+        np.testing.assert_array_equal(given, expected)
+    assert encoder.encode(np.array([], str)) == []
+
+
+def test_a_model_without_weights_for_token_types_is_told_none(tiny_checkpoint: Path) -> None:
+    """GPT-2 would look them up among its words."""
+    chunker = ChunkEncoder.from_pretrained(tiny_checkpoint, "cpu").chunker
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 3000, "n_layer": 1, "n_head": 2, "n_embd": 16, "n_positions": 64}
+    model = GPT2Model(GPT2Config(**sizes)).eval()
+    for pairs in (None, ["law court law"]):
+        [given] = ChunkEncoder(model, chunker, device="cpu", dtype="float32").encode(["court law"], pairs)
+        [ids] = chunker.input_ids("court law", *(pairs or []))
+        with torch.inference_mode():
+            expected = model(input_ids=torch.tensor([ids])).last_hidden_state.mean(dim=1)
+        np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
 def test_chunks_longer_than_the_positions_are_refused(tiny_checkpoint: Path) -> None:

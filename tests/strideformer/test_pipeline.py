@@ -121,9 +121,24 @@ def test_multi_label_and_regression(tmp_path: Path) -> None:
     assert prediction.scores == {"price": pytest.approx(regression("court law", return_type="np")[0, 0], abs=1e-6)}
 
 
+def test_another_chunking_is_prepared_once(pipeline: Pipeline) -> None:
+    pipeline("court law", max_length=16, stride=4)
+    other = pipeline._chunker(16, 4)
+    assert (other.max_length, other.stride) == (16, 4)
+    assert pipeline._chunker(16, 4) is other
+    assert pipeline._chunker(12, 4).max_length == 12
+    assert pipeline._chunker(None, None) is pipeline.encoder.chunker
+
+
 def test_wrong_calls(pipeline: Pipeline, tmp_path: Path) -> None:
     with pytest.raises(StrideformerError, match="return_type 'tf' is unknown"):
         pipeline("court", return_type="tf")
+    with pytest.raises(StrideformerError, match="text is a NoneType: give strings"):
+        pipeline(None)  # type: ignore[arg-type]
+    with pytest.raises(StrideformerError, match="document 40: its text is no valid Unicode"):
+        list(pipeline(iter(["court"] * 40 + ["\ud800"])))
+    with pytest.raises(StrideformerError, match="document 33: its first text has 60 tokens"):
+        list(pipeline(iter([("court", "law")] * 33 + [("court " * 60, "law " * 99)])))
     with pytest.raises(StrideformerError, match="text 1 is a int"):
         pipeline(["court", 3])
     for no_pair, kind in ((("x",), "tuple of 1"), ([], "list of 0"), (("x", "y", "z"), "tuple of 3")):

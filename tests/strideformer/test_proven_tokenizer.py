@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -43,6 +44,22 @@ def started(fast: Altered) -> ProvenTokenizer:
     proven = ProvenTokenizer(copy_backend(tokenizer_of("bert")), fast.load, start_after=0)
     proven.encode("")
     return proven
+
+
+def test_one_thread_proves_and_the_others_have_the_reference_meanwhile() -> None:
+    fast = Altered(lambda text, ids: ids[:-1] if "chunk" in text else ids)  # which its proof will show
+    loaded: list[np.ndarray | None] = []
+
+    def load(_: str) -> FastTokenizer:
+        with ThreadPoolExecutor(1) as other:
+            loaded.append(other.submit(proven.encode, "plain words").result())
+        return fast
+
+    proven = ProvenTokenizer(copy_backend(tokenizer_of("bert")), load, start_after=0)
+    with pytest.warns(RuntimeWarning, match="other ids than the reference"):
+        assert proven.encode("plain words") is None
+    assert loaded == [None]
+    assert proven.status.state == "off"
 
 
 @cache

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -70,6 +71,24 @@ def test_a_character_that_is_mapped_wrongly_is_refused_and_no_other() -> None:
     assert not characters.hold("garçon")
     assert not characters.hold("a~b")
     assert not characters.hold("é a~b")
+
+
+def test_a_character_that_is_being_tried_is_not_proven_for_another_thread() -> None:
+    seen: list[bool] = []
+
+    def fast(text: str) -> np.ndarray:
+        return reference_ids([text.replace("ç", "k")])[0]
+
+    def reference(texts: list[str]) -> list[np.ndarray]:
+        if any("ç" in text for text in texts) and not seen:
+            seen.append(True)
+            with ThreadPoolExecutor(1) as other:
+                seen[0] = other.submit(characters.hold, "garçon").result()
+        return reference_ids(texts)
+
+    characters = ProvenCharacters(reference, fast)
+    assert not characters.hold("garçon")
+    assert seen == [False]
 
 
 @pytest.mark.parametrize(
