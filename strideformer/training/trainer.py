@@ -190,9 +190,15 @@ def train(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if args.n_gpu > 1:  # DataParallel would cut ragged batches; `accelerate launch` starts a process a GPU
         args._n_gpu = 1
+    last = last_checkpoint(folder) if resume else None
     every: list[TrainerCallback] = []
     if options.early_stopping is not None:
-        every.append(EarlyStoppingCallback(options.early_stopping))
+        stopping = _EarlyStopping(options.early_stopping)
+        # The Trainer's own way to restore callbacks restores what they were made with, too, over another patience.
+        stopping.early_stopping_patience_counter = 0 if last is None else _evaluations_without_a_better_one(last)
+        if stopping.early_stopping_patience_counter >= options.early_stopping:
+            args.num_train_epochs = 0  # it had stopped, and the Trainer looks at that only after a step
+        every.append(stopping)
     every.append(_Reporter(report))
     if "tensorboard" in report_to:
         curves = TensorBoardCallback()
@@ -201,7 +207,6 @@ def train(
     trainer = StrideformerTrainer(model, training, validation, collate, options, args, [*every, *callbacks])
     trainer.remove_callback(PrinterCallback)
     set_seed(options.seed)
-    last = last_checkpoint(folder) if resume else None
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     logits = trainer.validation_logits()
     figures = measure(logits, validation.labels, model.config.problem_type)
@@ -220,6 +225,21 @@ def last_checkpoint(folder: Path) -> Path | None:
         else:
             whole.append((int(step), checkpoint))
     return max(whole)[1] if whole else None
+
+
+def _evaluations_without_a_better_one(checkpoint: Path) -> int:
+    """How many there were up to a checkpoint, one after another; 0 if it was not written with early stopping."""
+    state = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
+    stopping = state.get("stateful_callbacks", {}).get(_EarlyStopping.__name__, {})
+    return int(stopping.get("attributes", {}).get("early_stopping_patience_counter", 0))
+
+
+class _EarlyStopping(EarlyStoppingCallback):
+    """The Trainer's, which fails at its first checkpoint if it goes on from one that was written without it."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        super().on_train_begin(args, state, control, **kwargs)
+        state.stateful_callbacks.setdefault(type(self).__name__, {})
 
 
 class _Reporter(TrainerCallback):

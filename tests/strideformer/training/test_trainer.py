@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,38 @@ def test_a_run_killed_midway_and_resumed_gives_the_same_weights(tmp_path: Path, 
     assert result == expected
     for name, weight in resumed.state_dict().items():
         torch.testing.assert_close(weight, whole.state_dict()[name], rtol=0, atol=0)
+
+
+class KillAtTheEnd(TrainerCallback):
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        raise KilledError
+
+
+# The model does not change, so its first evaluation is the best one; two steps are an epoch.
+IN_VAIN = TrainingOptions(epochs=4, batch_size=60, budget=512, learning_rate=1e-12, metric="accuracy")
+
+
+@pytest.mark.parametrize("kill", [KillAfter(5), KillAtTheEnd()], ids=["before it stops", "after it stopped"])
+def test_a_run_that_is_resumed_stops_early_where_it_would_have(tmp_path: Path, kill: TrainerCallback) -> None:
+    options = replace(IN_VAIN, early_stopping=2)
+    whole, expected = trained(tmp_path / "whole", options)
+    assert [row["step"] for row in expected.history] == [2, 4, 6]
+    with pytest.raises(KilledError):
+        trained(tmp_path / "killed", options, callbacks=[kill])
+    resumed, result = trained(tmp_path / "killed", options, resume=True)
+    assert result == expected
+    for name, weight in resumed.state_dict().items():
+        torch.testing.assert_close(weight, whole.state_dict()[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("before", "after", "steps"), [(1, 2, 6), (1, None, 8), (None, 1, 6)])
+def test_a_run_may_be_resumed_with_another_patience(
+    tmp_path: Path, before: int | None, after: int | None, steps: int
+) -> None:
+    with pytest.raises(KilledError):
+        trained(tmp_path, replace(IN_VAIN, early_stopping=before), callbacks=[KillAfter(5), KillAtTheEnd()])
+    result = trained(tmp_path, replace(IN_VAIN, early_stopping=after), resume=True)[1]
+    assert result.history[-1]["step"] == steps
 
 
 def test_other_seeds_give_other_weights(tmp_path: Path) -> None:
