@@ -22,6 +22,8 @@ CONFIDENCE = 0.95
 WEIGHTS_AT_ONCE = 1 << 22
 # One binomial draw a pattern costs ten times as much as one random document (280 and 28 ns, one Zen 5 core).
 COST_OF_A_PATTERN = 10
+# Of values that are all the same, what rounding leaves of a variance is some 1e-16 of their mean square.
+LEAST_VARIANCE = 1e-12
 
 
 def resampled_sums(contributions: Any, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -118,15 +120,23 @@ def value_contributions(truth: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def value_statistics(sums: np.ndarray, num_documents: int) -> dict[str, np.ndarray]:
-    """Mean over the targets of MAE, RMSE, R² and Pearson's r of each resample, from `value_contributions`."""
+    """Mean over the targets of MAE, RMSE, R² and Pearson's r of each resample, from `value_contributions`.
+
+    R² of true values that do not differ is NaN, and so is Pearson's r where either's do not.
+    """
     parts = np.split(sums / num_documents, 7, axis=1)
     absolute, squared, true, true_squared, value, value_squared, product = parts
-    variance_of_true, variance_of_value = true_squared - true**2, value_squared - value**2
-    with np.errstate(divide="ignore", invalid="ignore"):  # a resample of one value has no variance: not finite
-        r2 = 1 - squared / variance_of_true
-        pearson = (product - true * value) / np.sqrt(variance_of_true * variance_of_value)
+    variance_of_true, variance_of_value = _variance(true, true_squared), _variance(value, value_squared)
+    r2 = 1 - squared / variance_of_true
+    pearson = (product - true * value) / np.sqrt(variance_of_true * variance_of_value)
     values = {"mae": absolute, "rmse": np.sqrt(squared), "r2": r2, "pearson": pearson}
     return {name: of_targets.mean(axis=1) for name, of_targets in values.items()}
+
+
+def _variance(mean: np.ndarray, mean_square: np.ndarray) -> np.ndarray:
+    """The variance, and NaN where it is no more than rounding: what is divided by that is of any size."""
+    variance = mean_square - mean**2
+    return np.where(variance > LEAST_VARIANCE * mean_square, variance, np.nan)
 
 
 def resampled_rank_correlations(truth: np.ndarray, given: np.ndarray, resamples: int, seed: int) -> np.ndarray:

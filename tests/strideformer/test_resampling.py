@@ -61,6 +61,23 @@ def test_value_statistics_of_the_whole_sample_are_those_of_scikit_learn() -> Non
     assert found["pearson"][0] == pytest.approx(np.mean(correlations))
 
 
+def test_values_that_do_not_differ_have_no_variance_to_explain() -> None:
+    """Of means of squares less squares of means, rounding leaves some 1e-17 to divide by."""
+    truth = np.repeat([[0.1], [0.7], [0.4]], [6, 2, 1], axis=0)
+    given = np.repeat([[0.3], [0.6], [0.2]], [6, 1, 2], axis=0)
+    contributions = resampling.value_contributions(truth, given)
+    same, same_given = np.zeros(9), np.zeros(9)
+    same[[0, 2]], same_given[[6, 0]] = [4, 5], [0, 9]
+    found = resampling.value_statistics(np.stack([same, same_given, np.ones(9)]) @ contributions, 9)
+    assert np.isnan(found["r2"]).tolist() == np.isnan(found["pearson"]).tolist() == [True, True, False]
+    varied = np.zeros(9)
+    varied[[5, 6]] = [5, 4]
+    same_given_alone = resampling.value_contributions(truth, np.full((9, 1), 0.3))
+    found = resampling.value_statistics(varied[None] @ same_given_alone, 9)
+    assert found["r2"][0] == pytest.approx(r2_score(np.repeat([0.1, 0.7], [5, 4]), np.full(9, 0.3)))
+    assert np.isnan(found["pearson"]).all()
+
+
 def test_rank_correlations_of_weighted_documents_are_those_of_as_many_documents() -> None:
     generator = np.random.default_rng(0)
     truth = generator.integers(6, size=(40, 2)).astype(float)  # with ties
