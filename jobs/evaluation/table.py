@@ -46,11 +46,12 @@ def print_evaluation(
     calibration: Calibration | None,
 ) -> None:
     """Print everything, the most asked for first."""
-    console = Console(highlight=False)
+    # Names of labels are not ours: as markup, `[cs.LG] learning` would lose its brackets and `[/x]` would be an error.
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDTH_OF_A_FILE
     for line in coverage_lines(coverage):
-        console.print(line, markup=False)
+        console.print(line)
     table = _table("figure", "value", "95 % interval", title="Figures")
     for name, figure in evaluation.figures.items():
         table.add_row(TITLES[name], _value(name, figure.value), _interval(name, figure))
@@ -147,17 +148,16 @@ def _print_comparison(console: Console, comparison: Comparison) -> None:
     if comparison.p_value is not None:
         console.print(
             f"McNemar's exact test: {comparison.only_first_right:,} documents are right only here, "
-            f"{comparison.only_second_right:,} only there; p = {comparison.p_value:.3g}.",
-            markup=False,
+            f"{comparison.only_second_right:,} only there; p = {comparison.p_value:.3g}."
         )
 
 
 def _print_calibration(console: Console, names: Sequence[str], calibration: Calibration) -> None:
-    console.print(f"Stored in {calibration.model}: temperature {calibration.temperature:.4g}.", markup=False)
+    console.print(f"Stored in {calibration.model}: temperature {calibration.temperature:.4g}.")
     if calibration.thresholds is not None:
         pairs = [f"{name} {value:.3f}" for name, value in zip(names, calibration.thresholds, strict=True)]
         more = "" if len(pairs) <= LABELS_SHOWN else ", …"
-        console.print(f"Thresholds: {', '.join(pairs[:LABELS_SHOWN])}{more}.", markup=False)
+        console.print(f"Thresholds: {', '.join(pairs[:LABELS_SHOWN])}{more}.")
     table = _table("figure", "before", "after", title="On these documents, on which it was fitted")
     for name, value in calibration.before.items():
         table.add_row(TITLES[name], _value(name, value), _value(name, calibration.after[name]))
