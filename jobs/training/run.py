@@ -68,7 +68,9 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     if is_first:
         print("\n".join(data.lines), flush=True)
         values = settings.model_dump(exclude=IRRELEVANT)
-        folder.begin(settings.resume, {"settings": values, "data": data.fingerprint})
+        # Files in the encoder's folder may be others by now, and vectors of two encoders must not be mixed.
+        decides = {"settings": values, "data": data.fingerprint, "encoder": preparation.identity().to_dict()}
+        folder.begin(settings.resume, decides)
         training, validation = _documents(preparation, data, folder)
         cut = cut_documents(training.chunk_counts, validation.chunk_counts, config.max_chunks)
         print(cut, flush=True)

@@ -255,14 +255,17 @@ class Preparation:
             )
         return embed(self._encoder, labelled, labels, kept, what)
 
-    def _require(self, stored: EncoderIdentity) -> None:
-        ours = EncoderIdentity(
+    def identity(self) -> EncoderIdentity:
+        """Of the encoder as it is before training, however its folder is called."""
+        return EncoderIdentity(
             weights=weights_hash(self.model.first_model.state_dict()),
             tokenizer=tokenizer_hash(self.tokenizer.backend_tokenizer.to_str()),
             chunk_layers=tuple(self.config.chunk_layers),
             **{name: getattr(self.config, name) for name in OF_ENCODER},
         )
-        difference = stored.difference(ours)
+
+    def _require(self, stored: EncoderIdentity) -> None:
+        difference = stored.difference(self.identity())
         if difference is not None:
             name, theirs, wanted = difference
             raise StrideformerError(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
 from jobs import train
@@ -212,6 +213,36 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path, encoder: Path) -> None:
     for name, weight in ours.items():
         torch.testing.assert_close(weight, theirs[name], rtol=0, atol=1e-6)
     assert train.run(settings(tmp_path, encoder, epochs=40, resume=True)) == {}, "finished: nothing is done again"
+
+
+@pytest.mark.parametrize("part", ["weights", "tokenizer"])
+def test_an_encoder_that_has_changed_in_its_folder_is_not_gone_on_with(
+    tmp_path: Path, encoder: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(tmp_path / "train.parquet", 40, 1)
+    folder = tmp_path / "encoder"
+    shutil.copytree(encoder, folder)
+
+    def killed(*arguments: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.training.run.cut_documents", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(settings(tmp_path, folder, validation="0.25", epochs=1))
+    if part == "weights":
+        weights = load_file(folder / "model.safetensors")
+        weights["embeddings.LayerNorm.bias"] += 1
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    else:
+        file = folder / "tokenizer.json"
+        file.write_text(file.read_text().replace('"court"', '"courts"'))
+    again = {"validation": "0.25", "epochs": 1, "resume": True}
+    with pytest.raises(StrideformerError, match="had another encoder: resume it with the same, or choose"):
+        train.run(settings(tmp_path, folder, **again))
+    shutil.rmtree(folder)
+    shutil.copytree(encoder, folder)
+    assert train.run(settings(tmp_path, folder, **again))
 
 
 def test_tensorboard_holds_the_curves(tmp_path: Path, encoder: Path) -> None:
