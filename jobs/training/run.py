@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,6 +28,10 @@ IRRELEVANT = {"output", "embeddings", "resume", "report_to", "compare_baselines"
 # Below this standard deviation the logits of a document's chunks are as good as the same. On oral arguments it is 0.29
 # after training and 0.24 before.
 LEAST_SPREAD = 0.01
+
+# The other processes wait for the first, which may embed a large corpus for hours: by default they would give up after
+# half an hour, and after ten minutes on GPUs.
+LONGEST_WAIT = timedelta(days=7)
 
 SAME_OF_EVERY_CHUNK = (
     "WARNING: the second model says the same of every chunk (logits of one document differ by {:.4f}), so what is "
@@ -172,4 +177,4 @@ def _wait_for_everyone(use_cpu: bool) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=use_cpu).wait_for_everyone()
+        PartialState(cpu=use_cpu, timeout=LONGEST_WAIT).wait_for_everyone()
