@@ -7,6 +7,7 @@ scikit-learn are not saved as models: that would take a pickle, which nobody sho
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,19 @@ def run(settings: TrainSettings) -> dict[str, float]:
     return figures
 
 
-def tfidf_scores(data: TrainingData, seed: int = 0) -> np.ndarray:
+def tfidf_scores(data: TrainingData, seed: int = 0, most_bytes: float = math.inf) -> np.ndarray:
     """(validation documents, num_labels) float32 scores of words and pairs of words, by a linear SVM.
 
     Terms of one document are left out, and a term's weight grows with the logarithm of its count, as is usual for
     topics (Joachims 1998; scikit-learn's own example of text classification).
+
+    Args:
+        data: of the run.
+        seed: of the SVM.
+        most_bytes: that its weights and scores may take, which are float64 for each class and term or document.
+
+    Raises:
+        StrideformerError: there are no texts or no words in them, or it would take more.
     """
     if not data.have_texts:
         raise StrideformerError("the documents have no text for TF-IDF: give files that have it beside the labels")
@@ -82,6 +91,13 @@ def tfidf_scores(data: TrainingData, seed: int = 0) -> np.ndarray:
         training = vectorizer.fit_transform(_whole_texts(data.training))
     except ValueError as error:
         raise StrideformerError(f"TF-IDF finds no word that two documents share ({error}): give more text") from error
+    classes, terms = len(data.encoding.names), training.shape[1]
+    needed = 8 * classes * (terms + len(data.validation))
+    if needed > most_bytes:
+        raise StrideformerError(
+            f"{classes:,} classes of {terms:,} terms would take {needed / 1e9:,.0f} GB of memory, more than "
+            f"{most_bytes / 1e9:.0f}; --baseline tfidf tries it all the same"
+        )
     if data.encoding.problem_type == REGRESSION:
         model: Any = Ridge(random_state=seed)
     else:

@@ -16,6 +16,10 @@ from strideformer.errors import StrideformerError
 from strideformer.scored_documents import ScoredDocuments
 from strideformer.training.selection import LOWER_IS_BETTER, choose_metric
 
+# Of the weights of TF-IDF, which are there two or three times while it is trained: of many classes they need more
+# memory than the model that was asked for, and a process that takes more than there is may be killed.
+MOST_BYTES = 4e9
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -48,12 +52,21 @@ def compare_with_tfidf(
             "This model was not compared with TF-IDF, since the texts are not at hand: give --train files that have "
             "them beside the labels, or embed with the text among --keep-columns."
         )
-    rival = f"TF-IDF with {'ridge regression' if data.encoding.problem_type == REGRESSION else 'a linear SVM'}"
-    print(f"training {rival} to compare with (--no-compare-baselines leaves it out)", flush=True)
     try:
-        scores = tfidf_scores(data, settings.seed)
+        return _compared(settings, data, figures, logits)
     except StrideformerError as error:
         return Verdict(f"This model was not compared with TF-IDF: {error}.")
+    except MemoryError:
+        return Verdict(
+            "This model was not compared with TF-IDF, for which the memory did not suffice: --no-compare-baselines "
+            "leaves it out."
+        )
+
+
+def _compared(settings: TrainSettings, data: TrainingData, figures: dict[str, float], logits: torch.Tensor) -> Verdict:
+    rival = f"TF-IDF with {'ridge regression' if data.encoding.problem_type == REGRESSION else 'a linear SVM'}"
+    print(f"training {rival} to compare with (--no-compare-baselines leaves it out)", flush=True)
+    scores = tfidf_scores(data, settings.seed, MOST_BYTES)
     baseline = measure_scores(scores, data, of_svm=True)
     metric = choose_metric(settings.metric, data.encoding.problem_type)
     metric = metric if metric in baseline else choose_metric(None, data.encoding.problem_type)
