@@ -162,32 +162,35 @@ def split_off(
 
     Args:
         documents: of both.
-        share: of validation; with one class each, of every class: its documents are put in a random order, and of
-            n the r-th (from 0) goes to validation if (r + 0.5) / n < share. So a class of a single document trains.
-            With several classes each, a document counts for the rarest of its own.
+        share: of validation. Documents of classes stand class by class, those of one in a random order, and are taken
+            at even distances along all: of each class the share, give or take a document, and so of many classes that
+            are small, too. With several classes each, a document stands with the rarest of its own. Of a class that
+            training would lack a document goes back to it, so a class of a single document trains.
         seed: of the order.
         problem_type: as transformers names it.
 
     Raises:
         StrideformerError: nothing would be left of one of them.
     """
-    generator = np.random.default_rng((seed, 0x5711D))
-    order = generator.permutation(len(documents))
-    classes = np.zeros(len(documents), np.int64)
+    number = len(documents)
+    order = np.random.default_rng((seed, 0x5711D)).permutation(number)
+    # Of pairs of a document and one of its classes.
+    owners, classes = np.empty(0, np.int64), np.empty(0, np.int64)
     labels = documents.labels.combine_chunks()
     if problem_type == SINGLE:
-        classes = _numbers(labels)
+        owners, classes = np.arange(number), _numbers(labels)
     elif problem_type == MULTI:
-        numbers = _numbers(pc.list_flatten(labels))
-        frequency = np.bincount(numbers, minlength=1)
-        rarest_last = np.argsort(-frequency[numbers], kind="stable")
-        # Of several values for one document the last is what stays; 0 is of those without a label.
-        classes[pc.list_parent_indices(labels).to_numpy()[rarest_last]] = numbers[rarest_last] + 1
-    by_class = order[np.argsort(classes[order], kind="stable")]
-    sizes = np.bincount(classes)
-    rank = np.arange(len(documents)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    chosen = np.zeros(len(documents), bool)
-    chosen[by_class] = (rank + 0.5) / np.repeat(sizes, sizes) < share
+        owners, classes = pc.list_parent_indices(labels).to_numpy(), _numbers(pc.list_flatten(labels))
+    place = np.zeros(number, np.int64)
+    rarest_last = np.argsort(-np.bincount(classes)[classes], kind="stable")
+    # Of several values for one document the last is what stays; 0 is of those without a label.
+    place[owners[rarest_last]] = classes[rarest_last] + 1
+    by_class = order[np.argsort(place[order], kind="stable")]
+    # A share such as 0.29 of 100 is 28.999… in binary.
+    until = np.floor(np.arange(number + 1) * share + 0.5 + 1e-9)
+    chosen = np.zeros(number, bool)
+    chosen[by_class] = np.diff(until) > 0
+    _return_one_of_each(chosen, owners, classes)
     if not chosen.any() or chosen.all():
         raise StrideformerError(
             f"--validation {share} of {len(documents)} documents leaves nothing to train on or to validate on: give "
@@ -198,6 +201,19 @@ def split_off(
         replace(documents, table=documents.table.filter(pc.invert(mask))),
         replace(documents, table=documents.table.filter(mask), dropped={}),
     )
+
+
+def _return_one_of_each(chosen: np.ndarray, owners: np.ndarray, classes: np.ndarray) -> None:
+    """Choose a document less of each class of which all were chosen, in place.
+
+    Args:
+        chosen: (documents,) bool.
+        owners, classes: of each pair of a document and one of its classes, both.
+    """
+    of_chosen = chosen[owners]
+    there, first = np.unique(classes[of_chosen], return_index=True)
+    returned = first[~np.isin(there, classes[~of_chosen])]
+    chosen[owners[of_chosen][returned]] = False
 
 
 def _numbers(labels: pa.Array) -> np.ndarray:

@@ -140,6 +140,35 @@ def test_a_share_of_documents_with_several_labels_is_split_off_by_the_rarest() -
         assert sum(map(len, lists)) == 65
 
 
+@pytest.mark.parametrize(("size", "share", "expected"), [(5, 0.1, 250), (6, 0.1, 300), (1, 0.6, 0), (2, 0.29, 290)])
+def test_a_share_of_many_small_classes_is_that_share(size: int, share: float, expected: int) -> None:
+    """Class by class, 0.1 of five documents is none, and of six is one."""
+    labels = [label for label in range(500) for _ in range(size)] + [500] * 100
+    training, validation = split_off(documents(labels), share, 3, SINGLE)
+    counted = np.bincount(validation.labels.to_numpy(), minlength=501)
+    assert counted[:500].sum() == pytest.approx(expected, abs=1)
+    assert counted[500] == pytest.approx(100 * share, abs=1)
+    assert len(set(training.labels.to_pylist())) == 501
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_training_has_every_label_that_documents_have_several_of(share: float) -> None:
+    """A label may have no document that it is the rarest of, and then nothing holds its documents in training."""
+    generator = np.random.default_rng(0)
+    names = [f"label{index}" for index in range(20)]
+    for seed in range(30):
+        lists = [generator.choice(names, size=generator.integers(4), replace=False).tolist() for _ in range(60)]
+        training, validation = (part.labels.to_pylist() for part in split_off(documents(lists), share, seed, MULTI))
+        assert {label for row in validation for label in row} <= {label for row in training for label in row}
+        assert 60 * share - 20 <= len(validation) <= 60 * share + 1
+
+
+def test_a_class_of_a_single_document_trains_whatever_the_share() -> None:
+    training, validation = split_off(documents(["a"] * 9 + ["once"]), 0.9, 0, SINGLE)
+    assert sorted(training.labels.to_pylist()) == ["a", "once"]
+    assert len(validation) == 8
+
+
 def test_a_missing_label_is_of_single_labels(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"], "label": [["x"]]}), tmp_path / "train.parquet")
     with pytest.raises(StrideformerError, match="--missing-label -1 is for one label a document"):
