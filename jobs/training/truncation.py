@@ -108,6 +108,7 @@ def predict_from_first_tokens(settings: TrainSettings, data: TrainingData, outpu
     stop = settings.early_stopping
     precision = choose_precision(settings.precision, device, model.config.model_type not in FLOAT32_ALONE)
     choose_training_attention(model, device, precision)
+    output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as work:
         arguments = TrainingArguments(
             output_dir=work,

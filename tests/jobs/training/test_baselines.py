@@ -84,12 +84,13 @@ def test_a_baseline_learns_every_kind_of_label(corpus: Path, tmp_path: Path, bas
 
 def test_the_first_tokens_alone(corpus: Path, tmp_path: Path) -> None:
     more = {"baseline": "truncate", "epochs": 3, "first_model_learning_rate": 3e-3, "max_length": None}
-    figures = train.run(settings(corpus, tmp_path / "out", **more))
+    output = tmp_path / "not" / "there" / "out"
+    figures = train.run(settings(corpus, output, **more))
     assert figures["accuracy"] > 0.9
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    config = json.loads((output / "config.json").read_text())
     assert config["architectures"] == ["BertForSequenceClassification"]
-    assert list(tmp_path.iterdir()) == [tmp_path / "out"], "nothing is left beside it"
+    assert list(output.parent.iterdir()) == [output], "nothing is left beside it"
     with pytest.raises(StrideformerError, match="exists: choose a folder that does not"):
-        train.run(settings(corpus, tmp_path / "out", **more))
+        train.run(settings(corpus, output, **more))
     with pytest.raises(StrideformerError, match="max_length=64 is more than the 32 positions"):
         train.run(settings(corpus, tmp_path / "other", **(more | {"max_length": 64})))
