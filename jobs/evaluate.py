@@ -94,11 +94,12 @@ def predictions_and_labels(settings: EvaluateSettings) -> tuple[Predictions, Mat
         checkpoint_folders(str(settings.model))
         pipeline = Pipeline(str(settings.model), device=settings.device, dtype=settings.dtype)
         space = pipeline.label_space
-        truth = read_truth(of_corpus.table.column("label").combine_chunks(), space.names, space.problem_type)
+        column = of_corpus.table.column("label").combine_chunks()
+        truth = read_truth(column, space.names, space.problem_type, settings.missing_label)
         if not truth.usable.any():
             refuse_unusable(truth, space.names)
         predictions = predict_corpus(pipeline, settings.corpus, columns, settings.format, options)
-        return predictions, match_labels(predictions, of_corpus)
+        return predictions, match_labels(predictions, of_corpus, settings.missing_label)
     labels = labels_of(settings, settings.labels) if settings.labels else None
     kept = None if settings.labels else settings.label_column
     if settings.embeddings is not None:
@@ -106,7 +107,7 @@ def predictions_and_labels(settings: EvaluateSettings) -> tuple[Predictions, Mat
         predictions = predict_store(store, str(settings.model), settings.device, kept)
     else:
         predictions = read_predictions(str(settings.predictions), options, kept)
-    return predictions, match_labels(predictions, labels)
+    return predictions, match_labels(predictions, labels, settings.missing_label)
 
 
 def labels_of(settings: EvaluateSettings, inputs: Sequence[str]) -> Labels:

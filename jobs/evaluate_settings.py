@@ -28,6 +28,9 @@ class EvaluateSettings(JobSettings):
         "or a list of them for regression. Default: label of --labels or --corpus; of the predictions, name the column "
         "that was kept.",
     )
+    missing_label: str | None = Field(
+        None, description="A value that stands for no label, such as -1; such documents are left out, as nulls are."
+    )
     id_column: str | None = Field(
         None, description="Column of the document id in --labels; without it ids are source#row, as in classify."
     )

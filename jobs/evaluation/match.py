@@ -54,11 +54,12 @@ class Matched:
     coverage: Coverage
 
 
-def match_labels(predictions: Predictions, labels: Labels | None) -> Matched:
+def match_labels(predictions: Predictions, labels: Labels | None, missing: str | None = None) -> Matched:
     """Match predictions with their labels.
 
     Args:
         labels: None where the predictions carry their labels.
+        missing: as of ``read_truth``.
 
     Raises:
         StrideformerError: there are no predictions, an id was predicted twice, nothing matches, or the labels are of
@@ -72,7 +73,7 @@ def match_labels(predictions: Predictions, labels: Labels | None) -> Matched:
         )
     if labels is None:
         assert predictions.labels is not None
-        truth = read_truth(predictions.labels, predictions.names, predictions.problem_type)
+        truth = read_truth(predictions.labels, predictions.names, predictions.problem_type, missing)
         quarantined = len(predictions.quarantined)
         num_labels, without_prediction = int((~truth.missing).sum()) + quarantined, 0
     else:
@@ -85,8 +86,8 @@ def match_labels(predictions: Predictions, labels: Labels | None) -> Matched:
                 f"{predictions.doc_ids[0].as_py()!r}): check --labels and --id-column"
             )
         all_labels = labels.table.column("label").combine_chunks()
-        truth = read_truth(all_labels.take(positions), predictions.names, predictions.problem_type)
-        labelled = ~read_truth(all_labels, predictions.names, predictions.problem_type).missing
+        truth = read_truth(all_labels.take(positions), predictions.names, predictions.problem_type, missing)
+        labelled = ~read_truth(all_labels, predictions.names, predictions.problem_type, missing).missing
         in_quarantine = _among(label_ids, predictions.quarantined)
         predicted = _among(label_ids, predictions.doc_ids)
         num_labels = int(labelled.sum())

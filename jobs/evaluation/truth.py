@@ -36,29 +36,34 @@ class Truth:
         return np.asarray(~(self.missing | self.unknown))
 
 
-def read_truth(column: pa.Array, names: tuple[str, ...], problem_type: str) -> Truth:
+def read_truth(column: pa.Array, names: tuple[str, ...], problem_type: str, missing: str | None = None) -> Truth:
     """A label column as numbers.
 
     Args:
         column: (documents,) of strings or whole numbers for a single label; lists of them for multi-label, of which
-            an empty one is no label at all; numbers, or lists with one number a target, for a regression.
+            an empty one is no label at all; numbers, or lists with one number a target, for a regression. A blank
+            string is a missing label, as null is.
         names: the labels of the model, or the targets of a regression.
+        problem_type: as transformers names it.
+        missing: a value that stands for no label, such as -1 in data sets of the hub.
 
     Raises:
-        StrideformerError: the column is of a type that cannot hold such labels.
+        StrideformerError: the column is of a type that cannot hold such labels, or of lists while ``missing`` is given.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if missing is not None:
+        column = _with_null_for(missing, column)
     if problem_type == "regression":
         return _numbers(column, len(names))
     if problem_type == "multi_label_classification":
         return _several(column, names)
     labels = _as_strings(column)
     numbers = pc.index_in(labels, pa.array(names, pa.string()))
-    missing = pc.fill_null(pc.equal(labels, ""), True).to_numpy(zero_copy_only=False)
-    unknown = numbers.is_null().to_numpy(zero_copy_only=False) & ~missing
+    absent = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(labels), ""), True).to_numpy(zero_copy_only=False)
+    unknown = numbers.is_null().to_numpy(zero_copy_only=False) & ~absent
     values = pc.fill_null(numbers, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return Truth(values, missing, unknown, _most_frequent(labels.filter(pa.array(unknown))))
+    return Truth(values, absent, unknown, _most_frequent(labels.filter(pa.array(unknown))))
 
 
 def _several(column: pa.Array, names: tuple[str, ...]) -> Truth:
@@ -92,6 +97,8 @@ def _numbers(column: pa.Array, targets: int) -> Truth:
         raise StrideformerError(
             f"the true labels are single numbers but the model has {targets} targets: give a column of lists"
         )
+    if pa.types.is_string(flat.type) or pa.types.is_large_string(flat.type):
+        flat = pc.if_else(pc.equal(pc.utf8_trim_whitespace(flat), ""), None, flat)
     try:
         numbers = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -103,6 +110,15 @@ def _numbers(column: pa.Array, targets: int) -> Truth:
     present = ~missing if _is_list(column.type) else np.ones(len(column), bool)
     values[present] = numbers.reshape(-1, targets)
     return Truth(values, missing | ~np.isfinite(values).all(axis=1), np.zeros(len(column), bool))
+
+
+def _with_null_for(missing: str, column: pa.Array) -> pa.Array:
+    if pa.types.is_nested(column.type):
+        raise StrideformerError(
+            f"--missing-label {missing} is for one label a document, and the true labels are {column.type}: leave it "
+            f"out; null is a missing label"
+        )
+    return pc.if_else(pc.equal(column.cast(pa.string()), missing), None, column)
 
 
 def _as_strings(labels: pa.Array) -> pa.Array:

@@ -172,6 +172,19 @@ def test_whole_numbers_are_labels_of_that_name(tmp_path: Path, truth: list[float
     assert report["figures"]["accuracy"]["value"] == pytest.approx(2 / 3)
 
 
+def test_a_value_may_stand_for_no_label(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    truth = pa.array([LAW, "unlabelled", LAW, None, " "])
+    predictions = single(tmp_path / "out", [0, 1, 2, 0, 1], kept={"truth": truth})
+    coverage = call(tmp_path, predictions, "--label-column", "truth", "--missing-label", "unlabelled")["coverage"]
+    assert (coverage["evaluated"], coverage["labels"], coverage["without_label"]) == (2, 2, 3)
+    write_corpus(tmp_path / "corpus.parquet", 3)
+    table = pq.read_table(tmp_path / "corpus.parquet").append_column("label", pa.array([LAW, "unlabelled", OTHER]))
+    pq.write_table(table, tmp_path / "corpus.parquet")
+    of_corpus = ("--model", tiny_checkpoint, "--corpus", tmp_path / "corpus.parquet", "--missing-label", "unlabelled")
+    coverage = call(tmp_path, *of_corpus)["coverage"]
+    assert (coverage["evaluated"], coverage["without_label"], coverage["unknown_label"]) == (2, 1, 0)
+
+
 def test_against_other_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = {"truth": pa.array([LAW, NETWORK, OTHER, LAW, NETWORK, OTHER])}
     first = single(tmp_path / "first", [0, 1, 2, 0, 1, 0], kept=truth)
@@ -212,6 +225,10 @@ def test_regression_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[st
     report = call(tmp_path, predictions, "--labels", tmp_path / "labels.csv", "--id-column", "id")
     assert report["figures"]["mae"]["value"] == pytest.approx(1 / 3)
     assert report["accuracy_of_all_labelled"] is None
+    (tmp_path / "labels.csv").write_text("id,label\na,1.5\nb,\nc,-1\n")
+    by_id = ("--labels", tmp_path / "labels.csv", "--id-column", "id")
+    coverage = call(tmp_path, predictions, *by_id, "--missing-label", "-1")["coverage"]
+    assert (coverage["evaluated"], coverage["labels"], coverage["without_label"]) == (1, 1, 2)
     (tmp_path / "labels.csv").write_text("id,label\na,high\n")
     assert "must be numbers" in fails(capsys, predictions, "--labels", tmp_path / "labels.csv", "--id-column", "id")
 
@@ -358,7 +375,7 @@ def test_a_corpus_of_which_all_is_quarantined_is_refused(
 def test_flags_are_frozen() -> None:
     """A flag that is renamed or removed breaks somebody's scripts: change this list knowingly."""
     assert sorted(EvaluateSettings.model_fields) == sorted(
-        "predictions labels label_column id_column format corpus embeddings text_column pair_column model device dtype "
-        "against calibrate length_buckets resamples seed json_file overwrite storage_option".split()
+        "predictions labels label_column missing_label id_column format corpus embeddings text_column pair_column "
+        "model device dtype against calibrate length_buckets resamples seed json_file overwrite storage_option".split()
     )
     assert all(field.description for field in EvaluateSettings.model_fields.values())
