@@ -122,10 +122,10 @@ def _with_null_for(missing: str, column: pa.Array) -> pa.Array:
 
 
 def _as_strings(labels: pa.Array) -> pa.Array:
-    """Strings as they are, whole numbers as their digits; floats too if they are whole, as pandas leaves them."""
+    """Strings as they are, whole numbers as their digits; floats and decimals too if they are whole, as in training."""
     kind = labels.type
     try:
-        if pa.types.is_floating(kind):
+        if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             labels = labels.cast(pa.int64())
         elif _is_list(kind) or pa.types.is_struct(kind):
             raise pa.ArrowInvalid(f"they are {kind}")

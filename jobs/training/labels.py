@@ -137,7 +137,7 @@ def choose_problem_type(column: pa.ChunkedArray, problem_type: str | None = None
         _refuse_whole_floats(column)
         inner = column.type.value_type if _is_list(column.type) else column.type
         kind = MULTI if _is_list(column.type) else SINGLE
-        if pa.types.is_floating(inner) or pa.types.is_decimal(column.type):
+        if _has_fractions(inner):
             kind = REGRESSION
     _refuse_type(column, kind)
     return kind
@@ -185,18 +185,26 @@ def _refuse_numbers_in_strings(column: pa.ChunkedArray) -> None:
 def _refuse_whole_floats(column: pa.ChunkedArray) -> None:
     """Whole numbers of which one is missing, as pandas leaves them, would be values to learn without a word.
 
+    So would those of a database, which are decimals.
+
     Raises:
-        StrideformerError: every label is such a float.
+        StrideformerError: every label is such a number.
     """
     if _are_whole_floats(column):
+        kind = "floats" if pa.types.is_floating(column.type) else "decimals"
         raise StrideformerError(
-            f"the labels are floats that are all whole, such as {column[0].as_py()}: say what they are with "
+            f"the labels are {kind} that are all whole, such as {column[0].as_py()}: say what they are with "
             f"--problem-type, single-label or regression"
         )
 
 
+def _has_fractions(kind: pa.DataType) -> bool:
+    """Whether numbers of a type may have a fraction."""
+    return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def _are_whole_floats(column: pa.ChunkedArray) -> bool:
-    if not pa.types.is_floating(column.type):
+    if not _has_fractions(column.type):
         return False
     try:
         column.cast(pa.int64())
@@ -211,7 +219,7 @@ def _refuse_type(column: pa.ChunkedArray, problem_type: str) -> None:
     types = pa.types
     textual = types.is_string(inner) or types.is_large_string(inner)
     whole = types.is_integer(inner)
-    number = whole or types.is_floating(inner) or types.is_decimal(inner)
+    number = whole or _has_fractions(inner)
     suits = {
         SINGLE: not _is_list(kind) and (textual or whole or types.is_boolean(inner) or _are_whole_floats(column)),
         MULTI: _is_list(kind) and (textual or whole),
@@ -234,9 +242,9 @@ def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _classes(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Every class that a label names; floats, which are whole here, as the whole numbers that they stand for."""
+    """Every class that a label names; floats and decimals, whole here, as the whole numbers that they stand for."""
     flat = _flat(column)
-    return flat.cast(pa.int64()) if pa.types.is_floating(flat.type) else flat
+    return flat.cast(pa.int64()) if _has_fractions(flat.type) else flat
 
 
 def _rows_of_numbers(column: pa.ChunkedArray) -> np.ndarray:

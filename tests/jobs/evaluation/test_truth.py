@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -30,6 +32,13 @@ def test_blank_labels_are_missing_as_in_training() -> None:
     found = read_truth(pa.array(["a", "", " ", None, "c"]), ("a", "b"), SINGLE)
     assert found.missing.tolist() == [False, True, True, True, False]
     assert found.unknown.tolist() == [False, False, False, False, True]
+
+
+def test_whole_decimals_are_labels_of_that_name() -> None:
+    decimals = pa.array([Decimal(1), Decimal(0)], pa.decimal128(10, 2))
+    assert read_truth(decimals, ("0", "1"), SINGLE).values.tolist() == [1, 0]
+    with pytest.raises(StrideformerError, match="must be strings or whole numbers"):
+        read_truth(pa.array([Decimal("1.5")]), ("0", "1"), SINGLE)
 
 
 @pytest.mark.parametrize("values", [["0", "-1", "1"], [0, -1, 1], [0.0, -1.0, 1.0]])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,25 @@ def test_whole_numbers_that_are_floats_are_asked_about() -> None:
     assert LabelEncoding.of(column([1.0, 2.5])).problem_type == REGRESSION
     with pytest.raises(StrideformerError, match="holds double, which does not suit single-label"):
         LabelEncoding.of(column([9, 10])).encode(column([9.0, 9.5]))
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(10, 0), pa.decimal128(10, 2), pa.decimal256(50, 0)])
+def test_whole_decimals_are_asked_about_as_floats_are(kind: pa.DataType) -> None:
+    """As databases have whole numbers."""
+    decimals = column([Decimal(10), Decimal(9), Decimal(10)], kind)
+    with pytest.raises(StrideformerError, match=r"decimals that are all whole, .* single-label or regression"):
+        LabelEncoding.of(decimals)
+    classes = LabelEncoding.of(decimals, SINGLE)
+    assert classes.names == ("9", "10")
+    assert classes.encode(decimals).tolist() == [1, 0, 1]
+    assert LabelEncoding.of(decimals, REGRESSION).encode(decimals).tolist() == [[10.0], [9.0], [10.0]]
+
+
+def test_decimals_with_fractions_are_values() -> None:
+    decimals = column([Decimal("1.25"), Decimal(2)], pa.decimal128(10, 2))
+    assert LabelEncoding.of(decimals).encode(decimals).tolist() == [[1.25], [2.0]]
+    lists = column([[Decimal("1.25")], [Decimal(2)]], pa.list_(pa.decimal128(10, 2)))
+    assert LabelEncoding.of(lists).encode(lists).tolist() == [[1.25], [2.0]]
 
 
 def test_what_cannot_be_a_label_is_refused() -> None:
