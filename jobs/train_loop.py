@@ -100,8 +100,10 @@ def train(
         if accelerator.is_main_process:
             report(history[-1])
 
-        if sign * figures[metric] > best:
-            best, worse = sign * figures[metric], 0
+        value = sign * figures[metric]
+        # What is no number, such as R² of one document, is no better than anything, and some epoch must be kept.
+        if value > best or not best_weights:
+            best, worse = max(best, value), 0
             best_figures, best_logits = figures, logits
             best_weights = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
         else:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def test_the_plain_loop_takes_the_steps_of_the_trainer_for_both_models(tmp_path:
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
     for name, weight in ours.state_dict().items():
         torch.testing.assert_close(weight, theirs.state_dict()[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("accuracies", "best"), [([math.nan] * 3, 0), ([math.nan, 0.5, math.nan], 1)])
+def test_an_epoch_is_kept_of_a_metric_that_is_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracies: list[float], best: int
+) -> None:
+    measured = iter([{"accuracy": value, "loss": epoch} for epoch, value in enumerate(accuracies)])
+    monkeypatch.setattr(train_loop, "measure", lambda *arguments: next(measured))
+    options = TrainingOptions(epochs=3, metric="accuracy")
+    result = train_loop.train(new_model(), separable(20, 1), separable(9, 2), COLLATE, options, tmp_path, use_cpu=True)
+    assert len(result.history) == 3
+    assert result.figures["loss"] == best
 
 
 def test_what_the_plain_loop_cannot_do_is_told(tmp_path: Path) -> None:
