@@ -40,7 +40,7 @@ class LabelEncoding:
             problem_type: as of ``choose_problem_type``.
 
         Raises:
-            StrideformerError: as ``choose_problem_type``, or there are fewer than two classes.
+            StrideformerError: as ``choose_problem_type``, or there are fewer than two classes, of several each none.
         """
         kind = choose_problem_type(column, problem_type)
         if kind == REGRESSION:
@@ -50,6 +50,10 @@ class LabelEncoding:
         names = classes.take(pc.sort_indices(classes)).cast(pa.string()).to_pylist()
         if len(names) < 2 and kind == SINGLE:
             raise StrideformerError(f"all training documents have the label {names[0]!r}: training needs two classes")
+        if not names:
+            raise StrideformerError(
+                "no training document has a label, since every list is empty: name another column with --label-column"
+            )
         return cls(kind, tuple(names))
 
     def encode(self, column: pa.ChunkedArray) -> Tensor:

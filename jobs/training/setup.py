@@ -80,7 +80,7 @@ def new_config(settings: TrainSettings, data: TrainingData) -> StrideformerConfi
         fields = standard_form(data.encoding.encode(data.training.labels)) | fields
     try:
         return _config(settings, fields, data.encoding, first_model_config, cut, pooling, normalize)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value}" for name, value in settings.aggregator.items())
         raise StrideformerError(f"--aggregator {given}: a value is of a wrong kind ({error})") from error
 

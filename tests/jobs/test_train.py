@@ -104,6 +104,10 @@ def test_what_is_wrong_with_the_data_is_told_before_training(tmp_path: Path, enc
         train.run(settings(tmp_path, encoder, aggregator={"layers": 3}, validation="0.3"))
     with pytest.raises(StrideformerError, match=r"--aggregator dropout=x: a value is of a wrong kind"):
         train.run(settings(tmp_path, encoder, aggregator={"dropout": "x"}, validation="0.3"))
+    with pytest.raises(StrideformerError, match=r"--aggregator class_weights=other: a value is of a wrong kind"):
+        train.run(settings(tmp_path, encoder, aggregator={"class_weights": "other"}, validation="0.3"))
+    with pytest.raises(StrideformerError, match=r"class_weights has 3 numbers for num_labels=2: give one a label"):
+        train.run(settings(tmp_path, encoder, aggregator={"class_weights": [1, 2, 3]}, validation="0.3"))
     with pytest.raises(StrideformerError, match=r"is a Strideformer: give the encoder that it was trained over"):
         train.run(settings(tmp_path, save_tiny_checkpoint(tmp_path / "checkpoint"), validation="0.3"))
     with pytest.raises(StrideformerError, match="metric 'r2' does not suit"):

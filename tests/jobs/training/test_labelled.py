@@ -95,6 +95,8 @@ def test_what_cannot_be_a_label_is_refused() -> None:
     assert LabelEncoding.of(column(["1.5", "v2"])).problem_type == SINGLE
     with pytest.raises(StrideformerError, match="needs two classes"):
         LabelEncoding.of(column(["a", "a"]))
+    with pytest.raises(StrideformerError, match=r"no training document has a label, since every list is empty"):
+        LabelEncoding.of(column([[], []], pa.list_(pa.string())))
     with pytest.raises(StrideformerError, match=r"lists of \[1, 2\] numbers"):
         LabelEncoding.of(column([[1.0], [1.0, 2.0]]))
     with pytest.raises(StrideformerError, match=r"labels that training has not: c \(2 times\)"):
