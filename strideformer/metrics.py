@@ -18,6 +18,10 @@ from strideformer.scored_documents import LENGTH_BUCKETS, ScoredDocuments
 
 Figures = dict[str, "Figure"]
 
+# Of twenty thousand labels the matrix has 400 million counts: 3 GB, and more as lists and as JSON.
+MOST_LABELS_OF_A_MATRIX = 1000
+CONFUSIONS = 10
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -43,6 +47,15 @@ class LengthFigures:
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """How many documents of a label are given another."""
+
+    true: str
+    given: str
+    documents: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What `evaluate` finds.
 
@@ -51,7 +64,8 @@ class Evaluation:
             f1_micro, log_loss, expected_calibration_error; multi-label the same, with subset_accuracy for accuracy;
             regression: mae, rmse, r2, pearson, spearman, each the mean over its targets.
         per_label: empty for a regression.
-        confusion: of single labels, [true label][given label] counts.
+        confusion: of up to a thousand single labels, [true label][given label] counts; of more it would fill memory.
+        confusions: of single labels, the most frequent mistakes, most frequent first.
         by_length: of documents that were read to their end; empty buckets are left out.
         truncated: of documents of which the end was not read, if any: how long they are is not known, but that it is
             more than the tokens that were read.
@@ -62,6 +76,7 @@ class Evaluation:
     figures: Figures
     per_label: list[LabelFigures]
     confusion: list[list[int]] | None
+    confusions: list[Confusion]
     by_length: list[LengthFigures]
     truncated: LengthFigures | None
 
@@ -120,16 +135,32 @@ def evaluate(
         some = documents.take(cut)
         above = 0 if some.num_tokens is None else int(some.num_tokens.min())
         truncated = LengthFigures(above, None, len(some), _headline(some, resamples, seed))
-    confusion, per_label = None, []
+    confusion, confusions, per_label = None, list[Confusion](), list[LabelFigures]()
     if documents.problem_type != "regression":
         f1 = statistics["f1_by_label"]
         per_label = label_figures(documents.names, documents.truth, documents.given, f1)
     if documents.problem_type == "single_label_classification":
-        metrics = import_from_extra("sklearn.metrics", "train")
-        labels = np.arange(len(documents.names))
-        confusion = metrics.confusion_matrix(documents.truth, documents.given, labels=labels).tolist()
+        confusions = _confusions(documents)
+        if len(documents.names) <= MOST_LABELS_OF_A_MATRIX:
+            metrics = import_from_extra("sklearn.metrics", "train")
+            labels = np.arange(len(documents.names))
+            confusion = metrics.confusion_matrix(documents.truth, documents.given, labels=labels).tolist()
     figures |= _figures_of_scores(documents, resamples, seed)
-    return Evaluation(documents.problem_type, len(documents), figures, per_label, confusion, by_length, truncated)
+    return Evaluation(
+        documents.problem_type, len(documents), figures, per_label, confusion, confusions, by_length, truncated
+    )
+
+
+def _confusions(documents: ScoredDocuments) -> list[Confusion]:
+    """The most frequent mistakes of single labels, alike ones by true and then by given label."""
+    wrong = documents.truth != documents.given
+    pairs = documents.truth[wrong].astype(np.int64) * len(documents.names) + documents.given[wrong]
+    places, counts = np.unique(pairs, return_counts=True)
+    found = []
+    for index in np.argsort(-counts, kind="stable")[:CONFUSIONS].tolist():
+        true, given = divmod(int(places[index]), len(documents.names))
+        found.append(Confusion(documents.names[true], documents.names[given], int(counts[index])))
+    return found
 
 
 def compare(first: ScoredDocuments, second: ScoredDocuments, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:

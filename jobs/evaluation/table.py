@@ -6,18 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from jobs.evaluation.calibrate import Calibration
 from jobs.evaluation.match import Coverage
-from strideformer.metrics import Comparison, Evaluation, Figure, Figures
+from strideformer.metrics import CONFUSIONS, Comparison, Confusion, Evaluation, Figure, Figures
 
-# Beyond these a table is longer than a page or wider than a terminal; the JSON file holds everything.
+# Beyond these a table is longer than a page or wider than a terminal; the JSON file holds everything,
+# but the matrix of more than a thousand labels.
 LABELS_SHOWN = 40
 CONFUSION_WIDTH = 14
-CONFUSIONS_SHOWN = 10
 WIDTH_OF_A_FILE = 120
 
 TITLES = {
@@ -62,8 +61,10 @@ def print_evaluation(
         console.print(_lengths(evaluation))
     if evaluation.per_label:
         console.print(_labels(evaluation))
-    if evaluation.confusion is not None:
-        console.print(_confusion(names, evaluation.confusion))
+    if evaluation.confusion is not None and len(names) <= CONFUSION_WIDTH:
+        console.print(_matrix(names, evaluation.confusion))
+    elif evaluation.confusions:
+        console.print(_confusions(evaluation.confusions))
     if comparison is not None:
         _print_comparison(console, comparison)
     if calibration is not None:
@@ -121,21 +122,18 @@ def _labels(evaluation: Evaluation) -> Table:
     return table
 
 
-def _confusion(names: Sequence[str], confusion: list[list[int]]) -> Table:
-    """The whole matrix where it fits, else the mistakes that occur most."""
-    if len(names) <= CONFUSION_WIDTH:
-        numbers = [str(number) for number in range(1, len(names) + 1)]
-        table = _table("true label \\ given label", *numbers, title="Confusion matrix")
-        for number, name, row in zip(numbers, names, confusion, strict=True):
-            table.add_row(f"{number} {name}", *(f"{count:,}" if count else "·" for count in row))
-        return table
-    matrix = np.array(confusion)
-    np.fill_diagonal(matrix, 0)
-    table = _table("true label", "given label", "documents", title=f"The {CONFUSIONS_SHOWN} most frequent confusions")
-    for place in np.argsort(-matrix, axis=None, kind="stable")[:CONFUSIONS_SHOWN].tolist():
-        true, given = divmod(place, len(names))
-        if matrix[true, given]:
-            table.add_row(names[true], names[given], f"{matrix[true, given]:,}")
+def _matrix(names: Sequence[str], confusion: list[list[int]]) -> Table:
+    numbers = [str(number) for number in range(1, len(names) + 1)]
+    table = _table("true label \\ given label", *numbers, title="Confusion matrix")
+    for number, name, row in zip(numbers, names, confusion, strict=True):
+        table.add_row(f"{number} {name}", *(f"{count:,}" if count else "·" for count in row))
+    return table
+
+
+def _confusions(confusions: Sequence[Confusion]) -> Table:
+    table = _table("true label", "given label", "documents", title=f"The {CONFUSIONS} most frequent confusions")
+    for confusion in confusions:
+        table.add_row(confusion.true, confusion.given, f"{confusion.documents:,}")
     return table
 
 

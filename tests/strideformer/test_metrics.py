@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from strideformer import metrics
 from strideformer.errors import StrideformerError
-from strideformer.metrics import compare, evaluate
+from strideformer.metrics import Confusion, compare, evaluate
 from strideformer.scored_documents import ScoredDocuments
 
 NAMES = ("a", "b", "c", "never")
@@ -46,6 +47,19 @@ def test_single_label_figures_by_hand() -> None:
     assert found.confusion == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     assert [(row.support, row.given) for row in found.per_label] == [(3, 2), (2, 2), (1, 2), (0, 0)]
     assert [row.f1 for row in found.per_label] == pytest.approx([*f1, 0])
+
+
+def test_of_many_labels_the_most_frequent_confusions_stand_for_the_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = single([0, 0, 0, 1, 1, 1, 1], [1, 2, 1, 1, 2, 2, 2])
+    expected = [Confusion("b", "c", 3), Confusion("a", "b", 2), Confusion("a", "c", 1)]
+    assert evaluate(documents).confusions == expected
+    assert evaluate(documents).confusion is not None
+    monkeypatch.setattr(metrics, "MOST_LABELS_OF_A_MATRIX", 3)
+    monkeypatch.setattr(metrics, "CONFUSIONS", 2)
+    found = evaluate(documents)
+    assert found.confusion is None
+    assert found.confusions == expected[:2]
+    assert len(found.per_label) == 4
 
 
 def test_lengths_fall_into_the_bucket_that_ends_with_them() -> None:

@@ -6,6 +6,7 @@ import pytest
 from jobs.evaluation import table
 from jobs.evaluation.calibrate import Calibration
 from jobs.evaluation.match import Coverage
+from strideformer import metrics
 from strideformer.metrics import evaluate
 from strideformer.scored_documents import ScoredDocuments
 
@@ -39,6 +40,17 @@ def test_names_of_labels_are_printed_as_they_are(capsys: pytest.CaptureFixture[s
     assert "[red]unknown (1)" in shown
     assert "Stored in [blue]model" in shown
     assert "Thresholds: [cs.LG] learning 0.500, [/x] 0.500" in shown
+
+
+def test_confusions_are_printed_where_there_is_no_matrix(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "MOST_LABELS_OF_A_MATRIX", 3)
+    shown = printed(MARKUP, capsys)
+    assert "Confusion matrix" not in shown
+    listed = shown.split("The 10 most frequent confusions")[1].split("Stored in")[0]
+    rows = [[cell.strip() for cell in line.split("│")[1:4]] for line in listed.splitlines() if "│" in line]
+    assert rows == [[MARKUP[0], MARKUP[-1], "1"], [MARKUP[-1], MARKUP[0], "1"]]
 
 
 def test_titles_are_bold_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
