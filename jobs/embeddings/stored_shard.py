@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jobs.corpus.listing import InputFile
 from jobs.corpus.pieces import PLAN_SCHEMA, Piece, from_rows, to_table
 from jobs.embeddings.store import EmbeddingStore, read_part
-from jobs.guard.isolation import Child, ChildDiedError
+from jobs.guard.isolation import ChildDiedError, start_child
 from jobs.measures import add_measures
 from jobs.output.commit import QUARANTINE_SCHEMA
 from jobs.output.receipt import RECEIPT_KEY, Receipt
@@ -120,9 +120,10 @@ def read_stored_isolated(
     """What ReadStored makes of a part, in a child process.
 
     Raises:
-        StrideformerError: the part kills its reader. It is no document's fault: the store is damaged.
+        StrideformerError: the part kills its reader. It is no document's fault: the store is damaged. Or the child does
+            not start.
     """
-    child = Child(type(read), arguments)
+    child = start_child(type(read), arguments)
     try:
         return child.run(pieces, timeout)
     except ChildDiedError as error:

@@ -12,7 +12,7 @@ from jobs.corpus.halves import halves
 from jobs.corpus.pieces import Piece, from_rows, to_table
 from jobs.corpus.retries import LONGEST_PAUSE_SECONDS, PATIENCE_SECONDS
 from jobs.corpus.source import Read
-from jobs.guard.isolation import Child, ChildDiedError
+from jobs.guard.isolation import Child, ChildDiedError, start_child
 from jobs.stages.columns import with_columns
 from strideformer.errors import StrideformerError
 
@@ -32,7 +32,7 @@ def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], time
     ``timed_out``: halving it would take as long again, a dozen times.
 
     Raises:
-        StrideformerError: the storage failed for longer than it is waited for.
+        StrideformerError: the storage failed for longer than it is waited for, or the child does not start.
     """
     limit = None if timeout is None else timeout + STORAGE_SECONDS
     waiting = from_rows(pieces.to_pylist())[::-1]
@@ -42,13 +42,12 @@ def read_isolated(pieces: pa.Table, read: Read, arguments: tuple[Any, ...], time
     try:
         while waiting:
             piece = waiting.pop()
+            child = child or start_child(type(read), arguments)
             try:
-                child = child or Child(type(read), arguments)
                 results.append(child.run(to_table([piece]), limit))
             except ChildDiedError as error:
-                if child is not None:
-                    child.close()
-                    child = None
+                child.close()
+                child = None
                 deaths += 1
                 parts = _halves(piece, read) if error.reason == "crashed" and deaths < MOST_DEATHS else None
                 if parts is None:

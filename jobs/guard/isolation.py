@@ -27,6 +27,8 @@ from strideformer.errors import StrideformerError
 MOST_DEATHS_IN_A_ROW = 5
 # A model of gigabytes from a slow disk takes minutes to load.
 START_SECONDS = 900.0
+# Memory may have been short for a moment.
+START_TRIES = 3
 # Of the memory that is free when the child is ready. One document is not to take so much that Linux or Ray end the
 # processes of others for it.
 MEMORY_SHARE = 0.5
@@ -122,12 +124,32 @@ class Child:
                 )
 
 
+def start_child(stage_class: type, arguments: tuple[Any, ...]) -> Child:
+    """A child process with the stage in it. If none starts, no document is at fault, for none was there yet.
+
+    Raises:
+        StrideformerError: it died each time, or took too long.
+    """
+    for left in reversed(range(START_TRIES)):
+        try:
+            return Child(stage_class, arguments)
+        except ChildDiedError as error:
+            if error.reason == "crashed" and left:
+                continue
+            raise StrideformerError(
+                f"{stage_class.__name__} cannot be started in a process of its own ({error}): look at the memory, the "
+                f"device and the model"
+            ) from error
+    raise AssertionError
+
+
 def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], timeout: float | None = None) -> pa.Table:
     """What the stage makes of each document by itself, in a child process.
 
     A document that kills the child, or keeps it longer than ``timeout`` seconds, is quarantined with reason
     ``crashed`` or ``timed_out``; its row, emptied of what killed, still goes through the stage, here, for the
-    columns that the stage adds.
+    columns that the stage adds. So does a row that is quarantined already: it makes no work, and so says nothing of
+    whether a document can live.
 
     Args:
         documents: one shard.
@@ -136,22 +158,24 @@ def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], ti
         timeout: seconds; None for no limit.
 
     Raises:
-        StrideformerError: one document after the other kills the child, and others do too, so the fault is not theirs.
+        StrideformerError: the child does not start; or one document after the other kills it, and others do too, so
+            the fault is not theirs.
     """
     child: Child | None = None
     results = []
     deaths, survivor = 0, None
+    died: list[str] = []
     documents = self_contained(documents)
+    fit = documents.column("quarantine_reason").is_null().to_numpy()
 
     def alone(index: int) -> pa.Table:
         nonlocal child
+        child = child or start_child(type(stage), arguments)
         try:
-            child = child or Child(type(stage), arguments)
             return child.run(documents.slice(index, 1), timeout)
         except ChildDiedError:
-            if child is not None:
-                child.close()
-                child = None
+            child.close()
+            child = None
             raise
 
     def survives(index: int) -> bool:
@@ -163,13 +187,17 @@ def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], ti
 
     try:
         for index in range(documents.num_rows):
+            if not fit[index]:
+                results.append(stage(emptied(documents.slice(index, 1))))
+                continue
             try:
                 results.append(alone(index))
                 deaths, survivor = 0, index
             except ChildDiedError as error:
                 deaths += 1
+                died.append(error.reason)
                 if deaths >= MOST_DEATHS_IN_A_ROW:
-                    if not any(survives(witness) for witness in _witnesses(survivor, index, documents.num_rows)):
+                    if not any(survives(witness) for witness in _witnesses(survivor, np.flatnonzero(fit), index)):
                         raise StrideformerError(
                             f"{deaths} documents in a row ended the process of {type(stage).__name__} ({error}), and so"
                             f" did others, so the fault is not theirs: look at the memory, the device and the model"
@@ -180,6 +208,11 @@ def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], ti
     finally:
         if child is not None:
             child.close()
+    if survivor is None and len(died) > 1 and set(died) == {"crashed"}:
+        raise StrideformerError(
+            f"each of the {len(died)} documents of a shard ended the process of {type(stage).__name__} by itself, so "
+            f"the fault is hardly theirs: look at the memory, the device and the model, or leave these documents out"
+        )
     together = pa.concat_tables(results).combine_chunks()
     if "_first_alike" in together.column_names:
         # Each was the first of a table of its own.
@@ -187,13 +220,20 @@ def run_isolated(documents: pa.Table, stage: Any, arguments: tuple[Any, ...], ti
     return together
 
 
-def _witnesses(survivor: int | None, index: int, documents: int) -> list[int]:
-    """Documents to ask whether one can live at all: one that has, or else some from the rest of the shard."""
+def _witnesses(survivor: int | None, fit: np.ndarray, index: int) -> list[int]:
+    """Documents to ask whether one can live at all: one that has, or else some from the rest of the shard.
+
+    Args:
+        survivor: the last that has.
+        fit: (num_fit,) the documents that are not quarantined already, in order.
+        index: the last that was tried.
+    """
     if survivor is not None:
         return [survivor]
-    return sorted(
-        {int(place) for place in np.linspace(index + 1, documents - 1, MOST_DEATHS_IN_A_ROW) if place > index}
-    )
+    rest = fit[fit > index]
+    if not len(rest):
+        return []
+    return sorted({int(rest[int(place)]) for place in np.linspace(0, len(rest) - 1, MOST_DEATHS_IN_A_ROW)})
 
 
 def self_contained(documents: pa.Table) -> pa.Table:

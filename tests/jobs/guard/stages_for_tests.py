@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,10 +36,18 @@ def suffer(texts: list[str | None]) -> None:
 
 
 class Fragile:
-    """Adds the length of each text; documents already quarantined have none."""
+    """Adds the length of each text; documents already quarantined have none.
 
-    def __init__(self, column: str = "length") -> None:
+    Args:
+        column: that is added.
+        dies_without: a file without which it dies while it is built, once.
+    """
+
+    def __init__(self, column: str = "length", dies_without: str | None = None) -> None:
         self.column = column
+        if dies_without is not None and not Path(dies_without).exists():
+            Path(dies_without).touch()
+            os._exit(7)
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         suffer(documents.column("_text").to_pylist())

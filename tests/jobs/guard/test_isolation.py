@@ -12,6 +12,7 @@ import pytest
 
 from jobs.guard import isolation
 from jobs.guard.isolation import Child, ChildDiedError, run_isolated
+from jobs.stages.columns import quarantine
 from strideformer.errors import StrideformerError
 from tests.jobs.guard.stages_for_tests import EXIT, GREED, HANG, RAISE, SEGFAULT, Fragile, SlowToBuild, Unbuildable
 
@@ -96,6 +97,40 @@ def test_a_stage_that_takes_too_long_to_build_leaves_no_process(monkeypatch: pyt
     with pytest.raises(ChildDiedError, match=r"longer than 0.1 seconds"):
         Child(SlowToBuild, ())
     assert [process.returncode for process in started] == [-signal.SIGKILL]
+
+
+@pytest.mark.parametrize("stage", [Unbuildable, SlowToBuild])
+def test_no_document_is_to_blame_where_no_child_starts(stage: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "START_SECONDS", 0.5 if stage is SlowToBuild else 60)
+    with pytest.raises(StrideformerError, match=f"{stage.__name__} cannot be started in a process of its own"):
+        run_isolated(documents("a"), stage.__new__(stage), ())
+
+
+def test_a_child_that_did_not_start_is_started_again(tmp_path: Path) -> None:
+    flag = str(tmp_path / "started")
+    result = run_isolated(documents("a", "bc"), Fragile(), ("length", flag))
+    assert result.column("length").to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize("texts", [[EXIT, SEGFAULT], [EXIT] * 3, [EXIT] * 4])
+def test_of_few_documents_of_which_each_kills_none_is_to_blame(texts: list[str]) -> None:
+    with pytest.raises(StrideformerError, match=f"each of the {len(texts)} documents .* leave these documents out"):
+        run_isolated(documents(*texts), Fragile(), ())
+
+
+def test_one_document_alone_that_kills_and_slow_ones_are_to_blame() -> None:
+    for texts, reasons in [((EXIT,), ["crashed"]), ((HANG, EXIT), ["timed_out", "crashed"])]:
+        result = run_isolated(documents(*texts), Fragile(), (), timeout=2)
+        assert result.column("quarantine_reason").to_pylist() == reasons
+
+
+@pytest.mark.parametrize("place", [0, 7])
+def test_a_row_that_is_quarantined_already_vouches_for_nobody(place: int) -> None:
+    texts = [EXIT] * 7
+    texts.insert(place, "")
+    given = quarantine(documents(*texts), {place: ("empty_text", "it is empty")})
+    with pytest.raises(StrideformerError, match="5 documents in a row"):
+        run_isolated(given, Fragile(), ())
 
 
 def test_an_exception_is_no_crash() -> None:
