@@ -66,7 +66,7 @@ def pipeline(
     pool = encoders(resources, shards)
     vectors = over_shards(chunks, guarded_actor(Embed), fn_constructor_args=(guard, Embed, arguments), **pool)
     metadata = {ENCODER_KEY: checked.encoder.hash.encode()}
-    commit = Commit(folder.url, folder.options, job, checked.output_schema, metadata)
+    commit = Commit(folder.url, folder.options, job, checked.output_schema, metadata, stores_vectors=True)
     return over_shards(vectors, commit, num_cpus=COMMIT_CPUS, max_retries=TASK_RETRIES)
 
 

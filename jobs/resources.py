@@ -110,7 +110,9 @@ def share_out(
                 f"{minimum} encoders and {aggregators} aggregators need a GPU each, but the Ray cluster has {gpus:g}: "
                 f"ask for fewer"
             )
-        reserve = 1.0 if sum(cpus) >= 2 * (maximum + aggregators) + 1 else SMALLEST_SHARE
+        # A CPU for each actor, if all nodes with GPUs have more CPUs than those: an actor runs where its GPU is.
+        roomy = all(node.get("CPU", 0.0) > node["GPU"] for node in nodes if node.get("GPU", 0.0) > 0)
+        reserve = 1.0 if roomy and sum(cpus) >= 2 * (maximum + aggregators) + 1 else SMALLEST_SHARE
         growth = min(max(1, maximum // GPUS_OF_SMALL_SHARDS), MOST_GROWTH)
         size = {"shard_bytes": growth * SHARD_BYTES["gpu"], "shard_rows": growth * SHARD_ROWS["gpu"]}
         return Resources(minimum, maximum, 1.0, reserve, reading, 1, **size)

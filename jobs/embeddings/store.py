@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.corpus.listing import InputFile, list_inputs
-from jobs.corpus.storage import open_input, resolve
+from jobs.corpus.storage import open_input, resolve, url_of
 from jobs.corpus.storage_errors import storage_error
 from jobs.output.commit import EMBEDDED_COLUMNS
 from jobs.output.receipt import RECEIPT_KEY, Receipt, add_up
@@ -116,8 +116,11 @@ class EmbeddingStore:
         if "encoder" not in totals:
             raise StrideformerError(f"{url} holds labels, not embeddings: make a store with strideformer embed")
         encoder = EncoderIdentity.from_dict(totals["encoder"])
+        here = url_of(*resolve(url, options), url).rstrip("/")
         files = [
-            file for file in list_inputs([url], options, "parquet") if PART.fullmatch(posixpath.basename(file.source))
+            file
+            for file in list_inputs([url], options, "parquet")
+            if PART.fullmatch(posixpath.basename(file.source)) and posixpath.dirname(file.source) == here
         ]
         with ThreadPoolExecutor(FOOTER_THREADS) as pool:
             footers = list(pool.map(lambda file: _footer(file, options), files))

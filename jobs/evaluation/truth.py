@@ -42,7 +42,7 @@ def read_truth(column: pa.Array, names: tuple[str, ...], problem_type: str, miss
     Args:
         column: (documents,) of strings or whole numbers for a single label; lists of them for multi-label, of which
             an empty one is no label at all; numbers, or lists with one number a target, for a regression. A blank
-            string is a missing label, as null is.
+            string is a missing label, as null and NaN are, and a list with one of them in it.
         names: the labels of the model, or the targets of a regression.
         problem_type: as transformers names it.
         missing: a value that stands for no label, such as -1 in data sets of the hub.
@@ -76,12 +76,14 @@ def _several(column: pa.Array, names: tuple[str, ...]) -> Truth:
     owners = pc.list_parent_indices(column).to_numpy()
     numbers = pc.index_in(labels, pa.array(names, pa.string()))
     known = numbers.is_valid().to_numpy(zero_copy_only=False)
+    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(labels), ""), True).to_numpy(zero_copy_only=False)
     values = np.zeros((len(column), len(names)), bool)
     values[owners[known], numbers.drop_null().to_numpy()] = True
+    missing = column.is_null().to_numpy(zero_copy_only=False).copy()
+    missing[owners[blank]] = True  # a list with a hole in it, as in training
     unknown = np.zeros(len(column), bool)
-    unknown[owners[~known]] = True
-    missing = column.is_null().to_numpy(zero_copy_only=False)
-    return Truth(values, missing, unknown, _most_frequent(labels.filter(pa.array(~known))))
+    unknown[owners[~known & ~blank]] = True
+    return Truth(values, missing, unknown & ~missing, _most_frequent(labels.filter(pa.array(~known & ~blank))))
 
 
 def _numbers(column: pa.Array, targets: int) -> Truth:
@@ -125,6 +127,8 @@ def _as_strings(labels: pa.Array) -> pa.Array:
     """Strings as they are, whole numbers as their digits; floats and decimals too if they are whole, as in training."""
     kind = labels.type
     try:
+        if pa.types.is_floating(kind):
+            labels = pc.if_else(pc.is_finite(labels), labels, None)  # NaN is no label, as in training
         if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             labels = labels.cast(pa.int64())
         elif _is_list(kind) or pa.types.is_struct(kind):

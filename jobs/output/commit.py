@@ -111,6 +111,7 @@ class Commit:
 
     Attributes:
         metadata: what each part's footer says beside its receipt.
+        stores_vectors: whether these are parts of a store of embeddings, whose label columns are the input's.
     """
 
     output: str
@@ -118,6 +119,7 @@ class Commit:
     job: str
     schema: pa.Schema
     metadata: Mapping[bytes, bytes] = field(default_factory=dict)
+    stores_vectors: bool = False
 
     def __call__(self, documents: pa.Table) -> pa.Table:
         started = time.perf_counter()
@@ -127,12 +129,12 @@ class Commit:
         bad = documents.column("quarantine_reason").is_valid()
         labelled = documents.filter(pc.invert(bad)).select(self.schema.names).cast(self.schema)
         quarantined = documents.filter(bad)
-        receipt = receipt_of(shard, self.job, labelled, quarantined, measures_of(documents))
+        receipt = receipt_of(shard, self.job, labelled, quarantined, measures_of(documents), not self.stores_vectors)
         if quarantined.num_rows:
             table = quarantined.select(["doc_id", "source", "row", "quarantine_reason", "quarantine_detail"])
             table = table.rename_columns(QUARANTINE_SCHEMA.names).cast(QUARANTINE_SCHEMA)
             self._publish(f"_quarantine/{part_name(shard)}", _parquet(table, receipt, self.metadata))
-        self._publish(part_name(shard), _parquet(labelled, receipt, self.metadata))
+        self._publish(part_name(shard), _parquet(labelled, receipt, self.metadata, self.stores_vectors))
         receipt = replace(receipt, seconds=receipt.seconds | {"write": time.perf_counter() - started})
         return pa.table({"shard": [shard], "receipt": [receipt.to_json()]})
 
@@ -160,10 +162,11 @@ def whole_shard(documents: pa.Table) -> int:
     return int(shards[0])
 
 
-def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, measures: Mapping[str, Any]) -> Receipt:
+def receipt_of(
+    shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, measures: Mapping[str, Any], gives_labels: bool
+) -> Receipt:
     """Count what a shard's two files hold, and note what the stages measured."""
-    ours = "chunk_vectors" not in labelled.column_names  # in a store, columns of those names are the input's
-    encoded = "chunks_encoded" if ours else "num_chunks"
+    encoded = "chunks_encoded" if gives_labels else "num_chunks"
     return Receipt(
         shard=shard,
         job=job,
@@ -174,7 +177,7 @@ def receipt_of(shard: int, job: str, labelled: pa.Table, quarantined: pa.Table, 
         chunks=pc.sum(labelled.column("num_chunks")).as_py() or 0,
         chunks_encoded=pc.sum(labelled.column(encoded)).as_py() or 0,
         truncated=pc.sum(labelled.column("truncated")).as_py() or 0,
-        label_counts=_counts(labelled.column("label")) if ours else {},
+        label_counts=_counts(labelled.column("label")) if gives_labels else {},
         reasons=_counts(quarantined.column("quarantine_reason")),
         duplicates=int(measures.get(DUPLICATES, 0)),
         segments=int(measures.get(SEGMENTS, 0)),
@@ -192,11 +195,13 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {str(entry["values"]): int(entry["counts"]) for entry in counted if entry["values"] is not None}
 
 
-def _parquet(table: pa.Table, receipt: Receipt, metadata: Mapping[bytes, bytes]) -> pa.Buffer:
+def _parquet(
+    table: pa.Table, receipt: Receipt, metadata: Mapping[bytes, bytes], stores_vectors: bool = False
+) -> pa.Buffer:
     table = table.replace_schema_metadata({**metadata, RECEIPT_KEY: receipt.to_json().encode()})
     sink = pa.BufferOutputStream()
     vectors: dict[str, Any] = {}
-    if "chunk_vectors" in table.column_names:
+    if stores_vectors:
         others = [name for name in table.column_names if name != "chunk_vectors"]
         vectors = {"use_dictionary": others, "column_encoding": {VECTORS_IN_PARQUET: "BYTE_STREAM_SPLIT"}}
     pq.write_table(table, sink, compression="zstd", **vectors)

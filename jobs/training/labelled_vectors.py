@@ -111,10 +111,11 @@ def labelled_by_id(
     """Labelled files whose documents' vectors lie in a store, matched by id; the files need not have the text.
 
     Raises:
-        StrideformerError: the files cannot be used, an id stands twice in the stores, or none is in both.
+        StrideformerError: the files cannot be used, an id stands twice in them or in the stores, or none is in both.
     """
     require_unique(vectors.columns.column("doc_id"), vectors.where)
     labelled = read_labelled(inputs, columns, options, form, needs_text=False)
+    require_unique(labelled.table.column("doc_id"), ", ".join(inputs))
     ids = vectors.columns.column("doc_id").combine_chunks()
     positions = pc.index_in(labelled.table.column("doc_id"), value_set=ids)
     absent = positions.null_count

@@ -118,7 +118,13 @@ def _documents(split: Any, known: NamedDataset, source: str) -> LabelledDocument
         rows["_text_pair"] = table.column(columns.pair).cast(pa.large_string())
         readable = pc.and_(readable, _has_text(rows["_text_pair"]))
     names = getattr(split.features[columns.label], "names", None) or known.classes
-    number = table.column(columns.label)
+    try:
+        number = table.column(columns.label).cast(pa.int64())  # floats where a cell of a CSV file is empty
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise StrideformerError(
+            f"{source}: column {columns.label!r} holds {table.column(columns.label).type} that are no whole numbers "
+            f"({str(error).splitlines()[0]}): give classes by their number, or the files as --train and --validation"
+        ) from error
     # A take with a null index is null, which is no label.
     in_range = pc.and_(pc.greater_equal(number, 0), pc.less(number, len(names)))
     index = pc.if_else(in_range, number, pa.scalar(None, number.type))

@@ -152,6 +152,8 @@ def test_a_store_that_is_not_whole_is_refused(tmp_path: Path, store: Path) -> No
         EmbeddingStore.open(str(store)).documents(["topics"])
     partial = tmp_path / "partial"
     shutil.copytree(store, partial)
+    shutil.copytree(store, partial / "of another corpus")
+    assert len(EmbeddingStore.open(f"{partial}/").parts) == len(EmbeddingStore.open(str(store)).parts)
     (partial / "part-00000003.parquet").unlink()
     totals = json.loads((partial / "_SUCCESS").read_text())
     shards = totals["shards"]

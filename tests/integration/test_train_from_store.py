@@ -183,6 +183,10 @@ def test_another_set_of_labels_costs_no_encoding(
     mean = settings(corpus, tmp_path / "mean", **more, baseline="mean")
     assert train.run(mean)["accuracy"] > 0.8
     tfidf = settings(corpus, tmp_path / "tfidf", **more, baseline="tfidf")
+    twice = tmp_path / "twice.csv"
+    twice.write_text(file.read_text() + f"{labels['id'][0]},no\n")
+    with pytest.raises(StrideformerError, match=r"1 ids stand more than once in .*twice.csv"):
+        train.run(settings(corpus, tmp_path / "twice", **more | {"train": [str(twice)]}))
     with pytest.raises(StrideformerError, match="the documents have no text"):
         train.run(tfidf)
 

@@ -18,6 +18,16 @@ def test_one_encoder_a_gpu() -> None:
     assert (shared.min_encoders, shared.max_encoders, shared.encoder_gpus) == (8, 8, 1)
 
 
+@pytest.mark.parametrize(
+    "nodes",
+    [[{"CPU": 8}, {"CPU": 2, "GPU": 4}], [{"CPU": 64}, {"CPU": 4, "GPU": 8}], [{"CPU": 32}, {"CPU": 1, "GPU": 2}]],
+)
+def test_no_gpu_idles_for_want_of_a_cpu_beside_it(nodes: list[dict[str, float]]) -> None:
+    shared = share_out(nodes)
+    for node in nodes:
+        assert node.get("GPU", 0) * shared.encoder_cpus < node["CPU"]
+
+
 @pytest.mark.parametrize("cpus", [1, 2, 4, 16, 64])
 @pytest.mark.parametrize("encoders", ["auto", "1", "2", "4", "1:4"])
 @pytest.mark.parametrize("aggregators", [0, 1])

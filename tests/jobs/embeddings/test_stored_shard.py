@@ -50,7 +50,7 @@ def pieces(tmp_path: Path) -> pa.Table:
         }
     )
     schema = embedded_schema(HIDDEN, pa.schema([("topic", pa.int64())]))
-    Commit(str(tmp_path), {}, "job", schema)(add_measures(table, read=1.0))
+    Commit(str(tmp_path), {}, "job", schema, stores_vectors=True)(add_measures(table, read=1.0))
     part = tmp_path / "part-00000000.parquet"
     return to_table([Piece(0, str(part), "parquet", "none", 0, 3, None, None, part.stat().st_size, "")])
 

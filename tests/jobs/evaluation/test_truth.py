@@ -34,6 +34,19 @@ def test_blank_labels_are_missing_as_in_training() -> None:
     assert found.unknown.tolist() == [False, False, False, False, True]
 
 
+def test_no_number_is_no_label_as_in_training() -> None:
+    found = read_truth(pa.array([1.0, float("nan"), 0.0]), ("0", "1"), SINGLE)
+    assert found.missing.tolist() == [False, True, False]
+    assert found.values[found.usable].tolist() == [1, 0]
+
+
+def test_lists_with_a_hole_are_missing_as_in_training() -> None:
+    found = read_truth(pa.array([["a"], ["a", None], ["a", " "], [], ["c", "a"], None, ["c", None]]), ("a", "b"), MULTI)
+    assert found.missing.tolist() == [False, True, True, False, False, True, True]
+    assert found.unknown.tolist() == [False, False, False, False, True, False, False]
+    assert found.values[:, 0].tolist()[0] is True
+
+
 def test_whole_decimals_are_labels_of_that_name() -> None:
     decimals = pa.array([Decimal(1), Decimal(0)], pa.decimal128(10, 2))
     assert read_truth(decimals, ("0", "1"), SINGLE).values.tolist() == [1, 0]

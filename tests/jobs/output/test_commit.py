@@ -133,7 +133,16 @@ def test_what_a_store_keeps_is_not_counted_as_given(tmp_path: Path) -> None:
     columns["chunks_encoded"] = pa.array(["some", "all"])
     for name, column in columns.items():
         documents = documents.append_column(name, column)
-    receipt = Commit(str(tmp_path), {}, "job", embedded_schema(2, kept))(documents).column("receipt")[0].as_py()
+    store = Commit(str(tmp_path), {}, "job", embedded_schema(2, kept), stores_vectors=True)
+    receipt = store(documents).column("receipt")[0].as_py()
     assert Receipt.from_json(receipt).label_counts == {}
     assert Receipt.from_json(receipt).chunks_encoded == 4
     assert pq.read_table(tmp_path / part_name(3)).column("label").to_pylist() == [["a"], ["a", "b"]]
+
+
+def test_a_kept_column_may_be_called_as_a_store_s(tmp_path: Path) -> None:
+    schema = SCHEMA.append(pa.field("chunk_vectors", pa.string()))
+    documents = block([None, None, None]).append_column("chunk_vectors", pa.array(["x", "y", "z"]))
+    receipt = Commit(str(tmp_path), {}, "job", schema)(documents).column("receipt")[0].as_py()
+    assert Receipt.from_json(receipt).label_counts == {"a": 1, "b": 2}
+    assert pq.read_table(tmp_path / part_name(3)).column("chunk_vectors").to_pylist() == ["x", "y", "z"]

@@ -52,6 +52,18 @@ def test_a_folder_may_hold_text_formats(tmp_path: Path, extension: str) -> None:
     assert training.labels.to_pylist() == ["unproven", "false"]
 
 
+def test_an_empty_cell_is_no_label_and_a_name_no_number(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.csv").write_text("claim,main_text,label\na,one,2\nb,two,\nc,three,0\n")
+    training, _ = read_named("health_fact", str(tmp_path))
+    assert training.labels.to_pylist() == ["true", "false"]
+    assert training.dropped == {"missing_label": 1}
+    for labels in ("yes\nb,two,no", "1.5\nb,two,0"):
+        (tmp_path / "train.csv").write_text(f"claim,main_text,label\na,one,{labels}\n")
+        with pytest.raises(StrideformerError, match=r"health_fact/train: column 'label' holds .* no whole numbers"):
+            read_named("health_fact", str(tmp_path))
+
+
 def test_a_data_set_that_is_not_to_be_had_is_told(tmp_path: Path) -> None:
     with pytest.raises(StrideformerError, match=r"health_fact cannot be read from .*--dataset-path"):
         read_named("health_fact", str(tmp_path))
