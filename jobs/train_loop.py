@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object, set_seed
 
 from jobs.cli import run_command
@@ -55,7 +55,14 @@ def train(
         )
     options = fit_to_device(model, options, use_cpu)
     accumulation = options.gradient_accumulation_steps
-    accelerator = Accelerator(mixed_precision=options.precision, gradient_accumulation_steps=accumulation, cpu=use_cpu)
+    # Of an encoder that is trained some weights may have no part in the result, such as layers above chunk_layers.
+    several = DistributedDataParallelKwargs(find_unused_parameters=not model.config.freeze_first_model)
+    accelerator = Accelerator(
+        mixed_precision=options.precision,
+        gradient_accumulation_steps=accumulation,
+        cpu=use_cpu,
+        kwargs_handlers=[several],
+    )
     rank, world = accelerator.process_index, accelerator.num_processes
     metric = choose_metric(options.metric, model.config.problem_type)
     sign = -1 if metric in LOWER_IS_BETTER else 1

@@ -99,7 +99,7 @@ class DocumentAggregator:
             chosen = np.flatnonzero(read)
             read_before = np.concatenate([[0], np.cumsum(read)])[chunk_offsets]
             starts, counts = read_before[:-1], np.diff(read_before)
-        vectors = chunk_vectors.to(device=self.device, dtype=self.dtype)
+        vectors = chunk_vectors.to(self.device)
         logits = torch.full((len(counts), self.num_labels), float("nan"), device=self.device)
         chunk_logits = torch.full((len(vectors), self.num_labels), float("nan"), device=self.device)
         filled = np.flatnonzero(counts)

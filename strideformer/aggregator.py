@@ -50,7 +50,11 @@ def aggregator_state(folder: Path) -> dict[str, Tensor]:
             index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
             files = sorted(set(_ours(index["weight_map"]).values()))
             return {name: tensor for file in files for name, tensor in _of_safetensors(folder / file).items()}
-        return dict(_ours(torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)))
+        if (folder / "pytorch_model.bin.index.json").exists():
+            index = json.loads((folder / "pytorch_model.bin.index.json").read_text(encoding="utf-8"))
+            files = sorted(set(_ours(index["weight_map"]).values()))
+            return {name: tensor for file in files for name, tensor in _of_bin(folder / file).items()}
+        return _of_bin(folder / "pytorch_model.bin")
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise StrideformerError(
             f"the weights of the checkpoint {folder} cannot be read ({error}): give a whole checkpoint"
@@ -60,6 +64,10 @@ def aggregator_state(folder: Path) -> dict[str, Tensor]:
 def _of_safetensors(file: Path) -> dict[str, Tensor]:
     with safe_open(file, framework="pt") as weights:
         return {name: weights.get_tensor(name) for name in weights.keys() if not name.startswith(FIRST_MODEL)}  # noqa: SIM118 -- it is no mapping
+
+
+def _of_bin(file: Path) -> dict[str, Tensor]:
+    return _ours(torch.load(file, map_location="cpu", weights_only=True))
 
 
 def _ours(values: Mapping[str, Any]) -> dict[str, Any]:

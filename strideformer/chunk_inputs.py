@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +46,9 @@ class ChunkInputs(nn.Module):
     def scaled(self, chunk_vectors: Tensor) -> Tensor:
         """(num_chunks, width) vectors as the first model gives them, to the scale of ``chunk_vector_norm``."""
         if self.scale_to_length:
-            return normalize(chunk_vectors.float(), dim=-1).to(chunk_vectors.dtype)
+            return normalize(chunk_vectors.float(), dim=-1)
+        if isinstance(self.norm, nn.LayerNorm):
+            chunk_vectors = chunk_vectors.to(self.norm.weight.dtype)
         vectors: Tensor = self.norm(chunk_vectors)
         return vectors
 
@@ -98,12 +102,20 @@ class Standardization(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """(num_chunks, width) of any floating type, to the same."""
+        """(num_chunks, width) of any floating type, to float32: features with a large mean have no digits to lose."""
         wide = vectors.float()
         if self.training:
             self._learn(wide.detach())
-        scaled = (wide - self.mean.float()) / self.deviation.float().clamp(min=LEAST_DEVIATION)
-        return scaled.to(vectors.dtype)
+        return (wide - self.mean.float()) / self.deviation.float().clamp(min=LEAST_DEVIATION)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """``to`` and its like, which move the figures but leave them in float32."""
+        exact = {name: buffer for name, buffer in self.named_buffers() if buffer.is_floating_point()}
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            if not buffer.is_meta:
+                setattr(self, name, buffer.to(getattr(self, name).device))
+        return self
 
     @torch.no_grad()
     def _learn(self, vectors: Tensor) -> None:

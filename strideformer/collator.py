@@ -55,7 +55,7 @@ class StrideformerCollator:
                 raise StrideformerError(f"document {index} of the batch has no chunks: give it at least one")
         batch = {"chunk_counts": torch.tensor([len(chunks) for chunks in documents])}
         if source == "chunk_vectors":
-            batch[source] = torch.cat([torch.as_tensor(np.asarray(chunks)) for chunks in documents]).float()
+            batch[source] = torch.cat([_tensor(chunks) for chunks in documents]).float()
         else:
             chunks = [chunk for document in documents for chunk in document]
             batch["input_ids"] = _padded(chunks, self.tokenizer.pad_token_id or 0)
@@ -78,6 +78,11 @@ class StrideformerCollator:
         if name not in features[0] and default is not None:
             return default
         return _padded([cells for feature in features for cells in feature[name][: self.max_chunks]], 0)
+
+
+def _tensor(vectors: Any) -> Tensor:
+    """An array or list as a tensor; a tensor, of any type that arrays may not have, without its history."""
+    return vectors.detach().cpu() if isinstance(vectors, Tensor) else torch.as_tensor(np.asarray(vectors))
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:

@@ -93,6 +93,7 @@ class Strideformer(PreTrainedModel):
             self._load_first_model_of_config()
         if config.freeze_first_model:
             self.first_model.requires_grad_(False)
+            self.first_model.eval()  # a new module is in training mode, and may be trained without a call of `train`
 
     @property
     def dtype(self) -> torch.dtype:
@@ -110,7 +111,8 @@ class Strideformer(PreTrainedModel):
                 found or is not the one that it was trained with.
         """
         with_info = kwargs.pop("output_loading_info", False)
-        stored = stored_config(pretrained_model_name_or_path, kwargs)
+        nameless = pretrained_model_name_or_path is None  # a config and a state_dict were given
+        stored = {} if nameless else stored_config(pretrained_model_name_or_path, kwargs)
         of_encoder = stored.get("model_type", cls.config_class.model_type) != cls.config_class.model_type
         # Names in an encoder's own folder are without the prefix, which transformers adds for a model that has one.
         loader: Any = type(cls.__name__, (cls,), {"base_model_prefix": "first_model"}) if of_encoder else cls
@@ -120,7 +122,7 @@ class Strideformer(PreTrainedModel):
         )
         model.__class__ = cls
         dtype_is_asked = kwargs.get("dtype", kwargs.get("torch_dtype", "auto")) not in ("auto", None)
-        if not of_encoder:
+        if not of_encoder and not nameless:
             own = StrideformerConfig.from_dict(stored)
             if not dtype_is_asked:  # transformers put that of the whole checkpoint in its place
                 model.config.first_model_config.dtype = own.first_model_config.dtype
@@ -141,10 +143,11 @@ class Strideformer(PreTrainedModel):
     def save_pretrained(
         self,
         save_directory: str | os.PathLike[str],
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Tensor] | None = None,
         *args: Any,
         include_first_model: bool = True,
         first_model_name: str | None = None,
-        state_dict: Mapping[str, Tensor] | None = None,
         **kwargs: Any,
     ) -> None:
         """Save the checkpoint, with or without the encoder's weights.
@@ -168,8 +171,9 @@ class Strideformer(PreTrainedModel):
         before = self.config.first_model_name, self.config.first_model_hash
         self.config.first_model_name, self.config.first_model_hash = name, digest
         try:
-            super().save_pretrained(save_directory, *args, state_dict=weights, **kwargs)
-            share_weights(Path(save_directory))
+            super().save_pretrained(save_directory, is_main_process, weights, *args, **kwargs)
+            if is_main_process:
+                share_weights(Path(save_directory))
         finally:
             self.config.first_model_name, self.config.first_model_hash = before
 
@@ -196,7 +200,8 @@ class Strideformer(PreTrainedModel):
             labels: (documents,) int64; (documents, num_labels) float for multi-label; (documents,) or
                 (documents, num_labels) float for regression. Without a ``problem_type`` their kind is told from them,
                 and in training written to the config, so that the model is read as it was trained.
-            batch_size: number of documents when all have the same number of chunks, as 0.2.0 had it.
+            batch_size: number of documents when all have the same number of chunks, as 0.2.0 had it. Without it and
+                without ``chunk_counts`` all rows are the chunks of one document.
             chunk_counts: (documents,) int64, the number of chunks of each document, which may differ.
             chunk_vectors: (num_chunks, chunk_vector_size), in place of input_ids, of a first model that has run.
             token_bag_ids, token_bag_counts, token_bag_sizes: what ``BagOfTokens`` takes, needed by a model that has
@@ -267,7 +272,7 @@ class Strideformer(PreTrainedModel):
                 "this model also reads which tokens a document has: give token_bag_ids, token_bag_counts and "
                 "token_bag_sizes, of TokenBags"
             )
-        vectors, present = pad_documents(self.chunk_inputs.scaled(chunk_vectors.to(self.dtype)), chunk_counts)
+        vectors, present = pad_documents(self.chunk_inputs.scaled(chunk_vectors).to(self.dtype), chunk_counts)
         if places is not None:
             places = pad_documents(places.unsqueeze(-1), chunk_counts)[0].squeeze(-1)
         kept, order = present, None
@@ -293,6 +298,20 @@ class Strideformer(PreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Those of the first model."""
         self.first_model.set_input_embeddings(value)
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """Of the first model, as transformers has it.
+
+        Raises:
+            StrideformerError: the model has a ``BagOfTokens``, which has weights for the tokens that there were.
+        """
+        if self.bag_of_tokens is not None:
+            raise StrideformerError(
+                "this model has a bag of tokens, whose vocabulary is fixed: add tokens to the encoder before training"
+            )
+        embeddings: nn.Embedding = super().resize_token_embeddings(*args, **kwargs)
+        self.config.first_model_config.vocab_size = embeddings.num_embeddings
+        return embeddings
 
     def train(self, mode: bool = True) -> Self:
         """As usual, but a frozen first model stays in evaluation mode, without dropout."""

@@ -58,6 +58,9 @@ class SecondModel(nn.Module):
         padding = None if bool(present.all()) else ~present
         for layer in self.layers:
             if self.gradient_checkpointing and self.training:
+                if torch.is_grad_enabled() and not states.requires_grad:
+                    # With use_reentrant a layer whose inputs need no gradient, as of frozen vectors, would get none.
+                    states = states.detach().requires_grad_()
                 states = self._gradient_checkpointing_func(layer.__call__, states, None, padding)
             else:
                 states = layer(states, src_key_padding_mask=padding)

@@ -183,6 +183,8 @@ def train(
         seed=options.seed,
         report_to=[name for name in report_to if name != "tensorboard"] or "none",
         remove_unused_columns=False,
+        # Of an encoder that is trained some weights may have no part in the result, such as layers above chunk_layers.
+        ddp_find_unused_parameters=not model.config.freeze_first_model,
         disable_tqdm=True,
         use_cpu=use_cpu,
     )

@@ -127,14 +127,26 @@ def test_more_processes_than_processors_are_refused(corpus: Path) -> None:
 @pytest.mark.parametrize("module", ["jobs.train", "jobs.train_loop"])
 def test_two_processes_of_torchrun_train_one_model(corpus: Path, module: str) -> None:
     """What a machine of several GPUs does, on two CPU processes: each takes a share, and one writes."""
+    done = torchrun(corpus, module)
+    assert done.stdout.count("the checkpoint is in") == 1
+    assert done.stdout.count("epoch 1, ") == 1, "one run, and not one a process"
+    right(corpus)
+
+
+@pytest.mark.parametrize("module", ["jobs.train", "jobs.train_loop"])
+def test_two_processes_train_an_encoder_of_which_not_all_is_read(corpus: Path, module: str) -> None:
+    """Its last layer gets no gradient, for which each process would wait for ever, or fail."""
+    more = {"freeze_first_model": False, "chunk_layers": [0, 1], "epochs": 2}
+    assert torchrun(corpus, module, **more).stdout.count("the checkpoint is in") == 1
+
+
+def torchrun(corpus: Path, module: str, **more: Any) -> subprocess.CompletedProcess[str]:
     config = corpus / "job.yaml"
-    config.write_text(json.dumps(settings(corpus, device="auto")))
+    config.write_text(json.dumps(settings(corpus, device="auto", **more)))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", module, "--config", str(config)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("the checkpoint is in") == 1
-    assert done.stdout.count("epoch 1, ") == 1, "one run, and not one a process"
-    right(corpus)
+    return done

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def test_sharded_weights_and_those_of_0_2_0(tmp_path: Path, tiny_checkpoint: Pat
     assert (tmp_path / "model.safetensors.index.json").exists()
     expected, found = aggregator_state(tiny_checkpoint), aggregator_state(tmp_path)
     assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    for file in tmp_path.glob("*.safetensors"):
+        torch.save(load_file(file), file.with_name(file.name.replace("model", "pytorch_model")).with_suffix(".bin"))
+        file.unlink()
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    index["weight_map"] = {
+        name: "pytorch_" + file.replace(".safetensors", ".bin") for name, file in index["weight_map"].items()
+    }
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    (tmp_path / "model.safetensors.index.json").unlink()
+    found = aggregator_state(tmp_path)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert not any(parameter.is_meta for parameter in load_aggregator(OLD).second_model.parameters())
 

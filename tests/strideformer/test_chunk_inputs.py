@@ -113,3 +113,18 @@ def test_dropped_chunks_are_about_the_share_asked_for_and_never_all() -> None:
 def test_what_is_left_goes_back_to_its_place() -> None:
     values, order = torch.tensor([[[1.0], [2.0]], [[3.0], [0.0]]]), torch.tensor([[0, 3], [2, 1]])
     assert put_back(values, order, 4).squeeze(-1).tolist() == [[1, 0, 0, 2], [0, 0, 3, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_feature_with_a_large_mean_loses_no_digits_in_half_precision(dtype: torch.dtype) -> None:
+    vectors = 12 + 0.1 * torch.randn(400, 32, generator=torch.Generator().manual_seed(0))
+    model = make(chunk_vector_norm="standard")
+    model.chunk_inputs.norm.train()(vectors)
+    model.chunk_inputs.norm.eval()
+    expected = model.chunk_inputs.scaled(vectors)
+    model.to(dtype)
+    assert (model.chunk_inputs.scaled(vectors) - expected).abs().max() < 1e-6
+    exact = make(chunk_vector_norm="standard")
+    exact.load_state_dict(model.float().state_dict())
+    given = {"chunk_vectors": vectors, "chunk_counts": torch.tensor([400])}
+    close(model.to(dtype)(**given).logits.float(), exact(**given).logits, 0.05)

@@ -92,6 +92,13 @@ def test_chunk_vectors_in_place_of_ids(kind: Any) -> None:
     assert batch["chunk_counts"].tolist() == [2, 1]
 
 
+def test_chunk_vectors_may_be_tensors_of_any_type() -> None:
+    given = [torch.ones(2, 4, dtype=torch.bfloat16), torch.zeros(1, 4, requires_grad=True)]
+    batch = collate(*({"chunk_vectors": tensor, "label": 1} for tensor in given))
+    assert batch["chunk_vectors"].tolist() == [[1] * 4, [1] * 4, [0] * 4]
+    assert not batch["chunk_vectors"].requires_grad
+
+
 def test_no_document_is_refused() -> None:
     with pytest.raises(StrideformerError, match="a batch needs at least one document"):
         collate()

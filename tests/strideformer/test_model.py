@@ -126,13 +126,14 @@ def test_loss_is_torchs_and_trains_what_should_be_trained(
             assert (parameter.grad is not None and bool(parameter.grad.any())) == trained, name
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("frozen", [True, False])
-def test_gradient_checkpointing_gives_the_same_gradients(frozen: bool) -> None:
+def test_gradient_checkpointing_gives_the_same_gradients(frozen: bool, reentrant: bool) -> None:
     gradients, calls = [], []
     for checkpointing in (False, True):
         model = make(freeze_first_model=frozen).train()
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
         ran: list[int] = []
         for layer in model.second_model.layers:
             layer.register_forward_pre_hook(lambda *_, ran=ran: ran.append(1))
@@ -271,7 +272,9 @@ def test_attention_implementation_reaches_the_first_model(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_frozen_first_model_stays_in_evaluation_mode(frozen: bool) -> None:
-    model = make(freeze_first_model=frozen).train()
+    model = Strideformer(make(freeze_first_model=frozen).config)
+    assert {module.training for module in model.first_model.modules()} == {not frozen}
+    model.train()
     assert model.second_model.training
     assert {module.training for module in model.first_model.modules()} == {not frozen}
 

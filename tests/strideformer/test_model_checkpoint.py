@@ -320,3 +320,23 @@ def test_encoder_without_a_name_is_not_left_out(tmp_path: Path, encoder: Path) -
     model = Strideformer(StrideformerConfig(config, num_hidden_layers=1, num_attention_heads=2))
     with pytest.raises(StrideformerError, match="the encoder has no name to be found by"):
         model.save_pretrained(tmp_path / "light", include_first_model=False)
+
+
+def test_more_tokens_are_saved_with_the_model(tmp_path: Path, encoder: Path) -> None:
+    model = over(encoder)
+    model.resize_token_embeddings(57)
+    assert model.config.first_model_config.vocab_size == 57
+    model.save_pretrained(tmp_path)
+    same_logits(Strideformer.from_pretrained(tmp_path), model)
+    with pytest.raises(StrideformerError, match="bag of tokens, whose vocabulary is fixed"):
+        over(encoder, bag_of_tokens=True).resize_token_embeddings(57)
+
+
+def test_weights_may_be_given_as_transformers_takes_them(tmp_path: Path, encoder: Path) -> None:
+    model = over(encoder)
+    given = Strideformer.from_pretrained(None, config=model.config, state_dict=model.state_dict())
+    same_logits(given, model)
+    model.save_pretrained(tmp_path / "of the first process", True, model.state_dict())
+    same_logits(Strideformer.from_pretrained(tmp_path / "of the first process"), model)
+    model.save_pretrained(tmp_path / "of another", False)
+    assert not (tmp_path / "of another" / "model.safetensors").exists()
