@@ -12,11 +12,14 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from jobs.command import EXTRA
+from jobs.corpus.storage_errors import storage_error
 from jobs.evaluate_settings import EvaluateSettings
 from jobs.settings import ClassifySettings, EmbedSettings, load_settings, read_settings_file
 from jobs.train_settings import TrainSettings
@@ -77,6 +80,8 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
         flags["output"] = paths[0]
     elif len(paths) == 1 and "embeddings" not in flags:
         raise StrideformerError(f"give at least one INPUT and then OUTPUT: only {paths[0]!r} was given")
+    elif not paths and "inputs" in kind.model_fields and not {"output", "inputs", "embeddings"} & (flags | file).keys():
+        raise StrideformerError("give at least one INPUT and then OUTPUT")
     elif paths:
         flags["inputs"], flags["output"] = paths[:-1], paths[-1]
     for field_name, value in flags.items():
@@ -100,6 +105,12 @@ def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arg
     except StrideformerError as error:
         print(f"strideformer {name}: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
+    except ModuleNotFoundError as error:
+        print(f"strideformer {name}: this needs {error.name}: {EXTRA}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"strideformer {name}: {storage_error(error, str(error.filename or 'a file'))}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # without words of its own: Ray raises it anew
         how = "stopped by SIGTERM" if terminated.is_set() else "interrupted"
         goes_on = "; the same command with --resume goes on" if "resume" in kind.model_fields else ""
@@ -134,6 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, kind in JOBS.items():
             print(f"  {name:10} {kind.__doc__}")
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"strideformer {version('strideformer')}")
+        return 0
     name = arguments[0]
     if name not in JOBS:
         print(f"strideformer: {name!r} is not a job: use {', '.join(JOBS)}", file=sys.stderr)

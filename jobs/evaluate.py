@@ -17,16 +17,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs
 from transformers.utils.logging import disable_progress_bar
 
 from jobs.cli import run_command
 from jobs.corpus.columns import InputColumns
 from jobs.corpus.labels import Labels, read_labels
-from jobs.corpus.storage import exists, resolve, write_atomically
-from jobs.corpus.storage_errors import storage_error
+from jobs.corpus.storage import resolve, write_atomically
+from jobs.corpus.storage_errors import require_local_folder, storage_error
 from jobs.embeddings.store import EmbeddingStore
 from jobs.evaluate_settings import EvaluateSettings
 from jobs.evaluation.calibrate import calibrate, check_calibratable, require_made_by
@@ -126,17 +128,21 @@ def check_json_file(settings: EvaluateSettings) -> None:
     """Refuse a JSON file that exists, before anything runs.
 
     Raises:
-        StrideformerError: it does, and ``--overwrite`` is not given; or its storage refuses.
+        StrideformerError: it does, and ``--overwrite`` is not given; it is a folder; or its storage refuses.
     """
-    if settings.json_file is None or settings.overwrite:
+    if settings.json_file is None:
         return
     filesystem, path = resolve(settings.json_file, settings.storage_option)
     try:
-        there = exists(filesystem, path)
+        kind = filesystem.get_file_info(path).type
     except Exception as error:  # fsspec's backends raise types of their own
         raise storage_error(error, settings.json_file) from error
-    if there:
+    if kind == pyarrow.fs.FileType.Directory:
+        raise StrideformerError(f"{settings.json_file} is a folder: give the name of a file")
+    if kind != pyarrow.fs.FileType.NotFound and not settings.overwrite:
         raise StrideformerError(f"{settings.json_file} exists: choose another file, or give --overwrite")
+    if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
+        require_local_folder(Path(path).parent)
 
 
 def write_json(settings: EvaluateSettings, report: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ SHARDS_OF_ONE_ENCODER = 4
 # Reading and tokenising tasks, and commits, on a CPU node at once. Ray Data looks for finished tasks ten times a
 # second, so a lone one would bound the job at ten shards a second, however small they are.
 TASKS_AT_ONCE = 2
+# For the first connection to a cluster.
+CONNECT_SECONDS = 10.0
 # What a commit reserves: it mostly waits for storage.
 COMMIT_CPUS = 0.125
 # The least that an actor reserves: fewer CPUs than that are no share at all.
@@ -168,6 +171,7 @@ def connect(address: str | None, dashboard: bool = False, meanwhile: Callable[[]
     address = address or os.environ.get("RAY_ADDRESS")
     with signals_kept():
         if address:
+            check_address(address)
             try:
                 ray.init(address=address, **quiet)
             except (ConnectionError, ValueError, RuntimeError) as error:
@@ -181,6 +185,28 @@ def connect(address: str | None, dashboard: bool = False, meanwhile: Callable[[]
                     f"Ray could not be started on this machine: {words} Look at its load, memory and disk"
                 ) from error
     return True
+
+
+def check_address(address: str) -> None:
+    """Refuse an address where nothing listens, for which Ray would wait without a word.
+
+    Raises:
+        StrideformerError: it is that of a dashboard, or cannot be reached.
+    """
+    scheme, _, rest = address.rpartition("://")
+    if scheme in ("http", "https"):
+        raise StrideformerError(
+            f"{address} is the address that `ray job submit` takes: give HOST:6379, or ray://HOST:10001"
+        )
+    host, colon, port = rest.rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # auto, local: Ray's own words
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise StrideformerError(
+            f"nothing answers at the Ray cluster's address {address} ({error}): check host, port and network"
+        ) from error
 
 
 def disconnect() -> None:

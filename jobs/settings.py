@@ -25,6 +25,26 @@ class JobSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_yaml_has_it(cls, values: Any) -> Any:
+        """One name where a list of names is meant, and numbers and booleans among the filesystem's options."""
+        if not isinstance(values, dict):
+            return values
+        found = dict(values)
+        for name, value in values.items():
+            kind = cls.model_fields[name].annotation if name in cls.model_fields else None
+            if kind == list[str] and isinstance(value, str):
+                found[name] = [value]
+            elif kind == dict[str, str] and isinstance(value, dict):
+                found[name] = {str(key): _as_flag(each) for key, each in value.items()}
+        return found
+
+
+def _as_flag(value: Any) -> Any:
+    """A scalar of YAML as it would stand on a command line."""
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
+
 
 class CorpusSettings(JobSettings):
     """Where the documents are and which columns they are in."""
@@ -105,10 +125,10 @@ class ClusterSettings(JobSettings):
         description="Encoder actors: a number, min:max to grow and shrink with the cluster, or auto: one a GPU, "
         "or one a node of up to 16 cores where there is none.",
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+    device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
-        description="auto, cpu, cuda or mps; auto: the GPUs of a cluster that has any. Which actor has which GPU is "
-        "Ray's to say.",
+        description="auto, cpu or cuda; auto: the GPUs of a cluster that has any. Which actor has which GPU is Ray's "
+        "to say.",
     )
     dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = Field(
         "auto",
@@ -130,8 +150,8 @@ class ClusterSettings(JobSettings):
 
     @model_validator(mode="after")
     def _int8_on_a_cpu(self) -> Self:
-        if self.dtype == "int8" and self.device in ("cuda", "mps"):
-            raise ValueError(f"dtype int8 is for CPUs, and device is {self.device}: use dtype auto, or device cpu")
+        if self.dtype == "int8" and self.device == "cuda":
+            raise ValueError("dtype int8 is for CPUs, and device is cuda: use dtype auto, or device cpu")
         return self
 
     @field_validator("token_budget", mode="before")
@@ -290,6 +310,9 @@ def read_settings_file(file: str | None) -> dict[str, Any]:
         return {}
     try:
         values = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+    except yaml.MarkedYAMLError as error:
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise StrideformerError(f"the settings file {file}{place}, is not YAML: {error.problem}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise StrideformerError(f"cannot read the settings file {file}: {error}") from error
     if not isinstance(values, dict):
@@ -309,7 +332,9 @@ def load_settings(kind: type[Settings], values: dict[str, Any]) -> Settings:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"there is no such setting (known: {', '.join(kind.model_fields)})"
+        elif first["type"] == "missing":
+            message = f"it is missing: give {'OUTPUT' if field == 'output' else '--' + field.replace('_', '-')}"
         place = f"{field}: " if field else ""
-        known = ", ".join(kind.model_fields) if first["type"] == "extra_forbidden" else ""
-        hint = f" (known: {known})" if known else ""
-        raise StrideformerError(f"{place}{message}{hint}") from error
+        raise StrideformerError(f"{place}{message}") from error

@@ -143,7 +143,7 @@ def run(settings: TrainSettings) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m jobs.train_loop``."""
-    return run_command("train", TrainSettings, run, list(sys.argv[1:] if arguments is None else arguments))
+    return run_command("train_loop", TrainSettings, run, list(sys.argv[1:] if arguments is None else arguments))
 
 
 if __name__ == "__main__":

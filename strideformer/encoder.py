@@ -293,7 +293,17 @@ def _chosen(asked: Sequence[int | None], default: Sequence[int]) -> list[int]:
 
 
 def load_tokenizer(folder: Path, first_model_name: str | None = None) -> Any:
-    """The tokenizer beside a model, or its encoder's where a checkpoint was saved without one."""
+    """The tokenizer beside a model, or its encoder's where a checkpoint was saved without one.
+
+    Raises:
+        StrideformerError: there is none that can be read.
+    """
     if not (folder / "tokenizer.json").exists() and not (folder / "tokenizer_config.json").exists():
         folder = resolve_encoder(first_model_name) if first_model_name else folder
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # the tokenizers package raises bare ones
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".: ")
+        raise StrideformerError(
+            f"{folder} has no tokenizer that can be read ({reason}): save the first model's fast tokenizer there"
+        ) from error

@@ -64,7 +64,9 @@ def checkpoint_folder(name: str) -> tuple[Path, dict[str, Any]]:
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = config.get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+    except OSError as error:
+        raise StrideformerError(f"{folder}/config.json cannot be read: check its permissions ({error})") from error
+    except (ValueError, AttributeError) as error:
         raise StrideformerError(f"{folder}/config.json is no model's config ({error}): save the model again") from error
     if kind != "strideformer":
         raise StrideformerError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers import initialization as init
@@ -107,8 +108,8 @@ class Strideformer(PreTrainedModel):
         An encoder's own folder, given a ``config``, is the first model of a new Strideformer.
 
         Raises:
-            StrideformerError: the checkpoint lacks weights; or it was saved without its encoder, and that is not to be
-                found or is not the one that it was trained with.
+            StrideformerError: the checkpoint lacks weights, or they cannot be read; or it was saved without its
+                encoder, and that is not to be found or is not the one that it was trained with.
         """
         with_info = kwargs.pop("output_loading_info", False)
         nameless = pretrained_model_name_or_path is None  # a config and a state_dict were given
@@ -117,9 +118,14 @@ class Strideformer(PreTrainedModel):
         # Names in an encoder's own folder are without the prefix, which transformers adds for a model that has one.
         loader: Any = type(cls.__name__, (cls,), {"base_model_prefix": "first_model"}) if of_encoder else cls
         model: Self
-        model, info = super(Strideformer, loader).from_pretrained(
-            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-        )
+        try:
+            model, info = super(Strideformer, loader).from_pretrained(
+                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+            )
+        except (SafetensorError, PermissionError) as error:
+            raise StrideformerError(
+                f"the weights of the checkpoint {pretrained_model_name_or_path} cannot be read ({error}): copy it again"
+            ) from error
         model.__class__ = cls
         dtype_is_asked = kwargs.get("dtype", kwargs.get("torch_dtype", "auto")) not in ("auto", None)
         if not of_encoder and not nameless:

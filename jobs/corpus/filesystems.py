@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from urllib.parse import unquote, urlsplit
 
 import pyarrow.fs
@@ -143,9 +144,10 @@ def _cached_filesystem(
         if scheme in S3_SCHEMES:
             return _native_s3(where, typed)
         if scheme in GS_SCHEMES:
-            return pyarrow.fs.GcsFileSystem(**{_GS_NATIVE[name]: value for name, value in typed.items()})
+            arguments = {_GS_NATIVE[name]: value for name, value in typed.items()}
+            return pyarrow.fs.GcsFileSystem(retry_time_limit=timedelta(seconds=REQUEST_SECONDS), **arguments)
         return _native_azure(where, typed)
-    except (TypeError, ValueError, ImportError) as error:
+    except (TypeError, ValueError, ImportError, OSError) as error:
         raise StrideformerError(f"{scheme}:// cannot be opened: {error}") from error
 
 

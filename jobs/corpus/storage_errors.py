@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import posixpath
 from collections.abc import Mapping
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs
@@ -63,6 +65,10 @@ def storage_error(error: BaseException, url: str) -> StrideformerError:
     words = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.errno in _FULL:
         return StrideformerError(f"{url}: no space is left on the disk: free some")
+    if isinstance(error, NotADirectoryError):
+        return StrideformerError(f"{url} is a file, or lies below one: give a folder")
+    if isinstance(error, PermissionError) and scheme_of(url) == "file":
+        return StrideformerError(f"{url}: access denied: check who may read and write it")
     if _any(words, _CREDENTIALS):
         return StrideformerError(
             f"{url}: the storage does not accept the credentials: check AWS_ACCESS_KEY_ID and"
@@ -121,6 +127,19 @@ def require_writable(url: str, options: Mapping[str, str], temporary_folder: str
         delete(filesystem, f"{folder}/probe")
     except Exception as error:  # botocore's errors are no OSErrors
         raise storage_error(error, url) from error
+
+
+def require_local_folder(folder: Path) -> None:
+    """Refuse a folder on this machine that is not there and cannot be made, before hours are spent on what goes there.
+
+    Raises:
+        StrideformerError: it or what is above it is a file, or may not be written to.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise StrideformerError(f"{folder} is a file, or lies below one: choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StrideformerError(f"{folder}: {there} may not be written to: check its permissions")
 
 
 def _any(words: str, signs: tuple[str, ...]) -> bool:

@@ -45,8 +45,15 @@ class OutputFolder:
         write_atomically(filesystem, path, pa.py_buffer(content), temporary_folder=temporary)
 
     def names(self, folder: str = "") -> set[str]:
-        """Names in OUTPUT, or in a folder of it; empty where there is none."""
-        return list_names(*(self.at(folder) if folder else self.at()))
+        """Names in OUTPUT, or in a folder of it; empty where there is none.
+
+        Raises:
+            StrideformerError: it is a file, or may not be looked into.
+        """
+        try:
+            return list_names(*(self.at(folder) if folder else self.at()))
+        except (NotADirectoryError, PermissionError) as error:
+            raise storage_error(error, self.url) from error
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of ours.

@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from jobs.corpus.storage_errors import require_local_folder
 from jobs.output.predictions import BASELINE_FIGURES, BASELINE_PREDICTIONS
 from jobs.train_settings import TrainSettings
 from jobs.training.data import TrainingData, load_data
@@ -43,6 +44,7 @@ def run(settings: TrainSettings) -> dict[str, float]:
     output = Path(settings.output)
     if output.exists():
         raise StrideformerError(f"output {output} exists: choose a folder that does not")
+    require_local_folder(output)
     data = load_data(settings, settings.seed)
     print("\n".join(data.lines), flush=True)
     if settings.baseline == "tfidf":

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from jobs.corpus.storage_errors import require_local_folder
 from strideformer.errors import StrideformerError
 
 MARKER = "training.json"
@@ -60,6 +61,7 @@ class TrainingFolder:
         Raises:
             StrideformerError: as ``begin``.
         """
+        require_local_folder(self.output)
         if not self.output.exists():
             return
         if not resume:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_a_store_takes_the_place_of_the_inputs() -> None:
 def test_an_unknown_device_is_refused_before_anything_is_looked_at() -> None:
     with pytest.raises(SystemExit, match="2"):
         parse("in", "out", "--model", "m", "--device", "gpu")
-    with pytest.raises(StrideformerError, match=r"device: .*'auto', 'cpu', 'cuda' or 'mps'"):
+    with pytest.raises(StrideformerError, match=r"device: .*'auto', 'cpu' or 'cuda'"):
         load_settings(ClassifySettings, {"inputs": ["in"], "output": "out", "model": "m", "device": "gpu"})
 
 
@@ -95,7 +96,8 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
     ("arguments", "message"),
     [
         (["in", "--model", "m"], "give at least one INPUT and then OUTPUT"),
-        (["in", "out"], "model: Field required"),
+        ([], "give at least one INPUT and then OUTPUT"),
+        (["in", "out"], "model: it is missing: give --model"),
         (["in", "out", "--model", "m", "--limit", "0"], "limit: .*greater than or equal to 1"),
         (["in", "out", "--model", "m", "--limit", "many"], "limit: .*integer"),
         (["in", "out", "--model", "m", "--encoders", "4:2"], "minimum above its maximum"),
@@ -104,7 +106,8 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
         (["in", "out", "--model", "m", "--resume", "--overwrite"], "contradict"),
         (["in", "out", "--model", "m", "--pair-column", "text"], "name two columns"),
         (["in", "out", "--model", "m", "--storage-option", "region"], "not key=value"),
-        (["--model", "m"], "give INPUT, or --embeddings STORE in its place|output: Field required"),
+        (["--model", "m"], "give at least one INPUT and then OUTPUT"),
+        (["--model", "m", "--embeddings", "store"], "output: it is missing: give OUTPUT"),
         (["in", "out", "--model", "m", "--embeddings", "store"], "takes the place of INPUT: give one"),
         (["out", "--model", "m", "--embeddings", "store", "--text-column", "t"], "text_column is about texts"),
         (["in", "out", "--model", "m", "--early-exit", "1"], "early_exit: .*less than 1"),
@@ -118,11 +121,28 @@ def test_wrong_calls_say_what_is_wrong(arguments: list[str], message: str) -> No
         parse(*arguments)
 
 
-def test_unknown_fields_of_a_file_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("inputs: [a]\noutput: o\nmodel: m\nstrides: 7\n", r"strides: there is no such setting \(known: inputs"),
+        ("inputs: [a]\noutput: [o\nmodel: m\n", r"job.yaml, line 3, is not YAML: expected ',' or '\]'"),
+        ("a list\n", "must hold one mapping of names to values"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_in_one_line(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "job.yaml"
-    file.write_text("inputs: [a]\noutput: o\nmodel: m\nstrides: 7\n")
-    with pytest.raises(StrideformerError, match=r"strides: .*known: inputs"):
+    file.write_text(content)
+    with pytest.raises(StrideformerError, match=message) as raised:
         parse("--config", str(file))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_may_have_one_name_for_a_list_and_numbers_for_options(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("inputs: a\noutput: o\nmodel: m\nkeep_columns: label\nstorage_option: {anon: true, timeout: 60}\n")
+    given = parse("--config", str(file))
+    assert (given.inputs, given.keep_columns) == (["a"], ["label"])
+    assert given.storage_option == {"anon": "true", "timeout": "60"}
 
 
 def test_every_setting_has_a_flag_and_a_description() -> None:
@@ -162,6 +182,38 @@ def test_help_and_unknown_jobs_answer_fast_and_clearly() -> None:
     assert help_text.returncode == 0
     assert "--resume" in help_text.stdout
     assert cli.main(["clasify"]) == 2
+
+
+def test_the_version_may_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"strideformer {version('strideformer')}\n"
+
+
+def test_where_only_the_library_is_installed_the_command_says_what_is_missing() -> None:
+    program = "import sys; sys.modules['pydantic'] = None; from jobs.command import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "strideformer: the jobs need pydantic: pip install 'strideformer[jobs]'\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ModuleNotFoundError("No module named 'ray'", name="ray"), 2, "this needs ray: pip install"),
+        (NotADirectoryError(20, "Not a directory", "/a/b"), 1, "/a/b is a file, or lies below one"),
+        (PermissionError(13, "Permission denied", "/a/b"), 1, "/a/b: access denied: check who may read and write it"),
+    ],
+)
+def test_what_this_machine_refuses_is_one_sentence(
+    error: Exception, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_settings: object) -> None:
+        raise error
+
+    assert cli.run_command("evaluate", EvaluateSettings, refused, ["predictions", "--label-column", "truth"]) == code
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
 
 
 def test_the_table_in_the_readme_is_the_settings_model() -> None:

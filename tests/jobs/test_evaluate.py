@@ -379,3 +379,20 @@ def test_flags_are_frozen() -> None:
         "model device dtype against calibrate length_buckets resamples seed json_file overwrite storage_option".split()
     )
     assert all(field.description for field in EvaluateSettings.model_fields.values())
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("a file")
+    arguments = ["nowhere", "--label-column", "truth", "--overwrite", "--json"]
+    assert "is a folder: give the name of a file" in fails(capsys, *arguments, tmp_path)
+    assert "is a file, or lies below one: choose another folder" in fails(capsys, *arguments, tmp_path / "file" / "b")
+
+
+def test_a_part_of_the_predictions_is_not_taken_for_their_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = single(tmp_path / "out", [0, 1])
+    part = next(folder.glob("part-*.parquet"))
+    assert "is a file, or lies below one: give a folder" in fails(capsys, part, "--label-column", "truth")

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from jobs.resources import COMMIT_CPUS, share_out
+from jobs.resources import COMMIT_CPUS, check_address, share_out
 from strideformer.errors import StrideformerError
 
 ROOT = Path(__file__).parents[2]
@@ -111,3 +112,22 @@ def test_a_ray_that_cannot_start_is_told_in_a_sentence() -> None:
         [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert "StrideformerError: Ray could not be started on this machine: [Errno 20] Not a directory" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("http://127.0.0.1:8265", "is the address that `ray job submit` takes: give HOST:6379"),
+        ("127.0.0.1:1", "nothing answers at the Ray cluster's address 127.0.0.1:1"),
+        ("ray://localhost:1", "nothing answers at the Ray cluster's address ray://localhost:1"),
+    ],
+)
+def test_an_address_where_no_cluster_is_is_told_at_once(address: str, message: str) -> None:
+    with pytest.raises(StrideformerError, match=message):
+        check_address(address)
+
+
+def test_an_address_where_something_listens_is_left_to_ray() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check_address(f"127.0.0.1:{server.getsockname()[1]}")
+    check_address("auto")

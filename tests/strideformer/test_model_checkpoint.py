@@ -32,6 +32,7 @@ from strideformer import Strideformer, StrideformerConfig, StrideformerError
 from strideformer.aggregator import load_aggregator
 from strideformer.checkpoint import load_first_model, weights_hash
 from strideformer.devices import choose_dtype, published_dtype
+from strideformer.encoder import load_tokenizer
 from tests.strideformer.small_encoders import (
     MINILM,
     PACKAGE,
@@ -340,3 +341,17 @@ def test_weights_may_be_given_as_transformers_takes_them(tmp_path: Path, encoder
     same_logits(Strideformer.from_pretrained(tmp_path / "of the first process"), model)
     model.save_pretrained(tmp_path / "of another", False)
     assert not (tmp_path / "of another" / "model.safetensors").exists()
+
+
+def test_weights_that_are_cut_short_are_told(tmp_path: Path, encoder: Path) -> None:
+    over(encoder).save_pretrained(tmp_path)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(StrideformerError, match=r"weights of the checkpoint .* cannot be read .*: copy it again"):
+        Strideformer.from_pretrained(tmp_path)
+
+
+def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path, encoder: Path) -> None:
+    over(encoder).save_pretrained(tmp_path)
+    with pytest.raises(StrideformerError, match="has no tokenizer that can be read"):
+        load_tokenizer(tmp_path)

@@ -17,7 +17,7 @@ from jobs.corpus.storage import (
     url_of,
     write_atomically,
 )
-from jobs.corpus.storage_errors import require_writable, storage_error
+from jobs.corpus.storage_errors import require_local_folder, require_writable, storage_error
 from strideformer.errors import StrideformerError
 
 CONTENT = pa.py_buffer(b"some bytes")
@@ -213,3 +213,19 @@ def test_errors_name_the_url_and_never_the_secret(monkeypatch):
     assert "access denied" in str(storage_error(PermissionError("x"), str(Path("/a"))))
     already = StrideformerError("said")
     assert storage_error(already, "/a") is already
+
+
+def test_a_local_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("a file")
+    require_local_folder(tmp_path / "new" / "er")
+    for folder in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(StrideformerError, match="is a file, or lies below one: choose another folder"):
+            require_local_folder(folder)
+
+
+def test_a_file_in_place_of_a_folder_is_told(tmp_path):
+    error = NotADirectoryError(20, "Cannot list directory")
+    assert str(storage_error(error, "out/part")) == "out/part is a file, or lies below one: give a folder"
+    denied = PermissionError(13, "Permission denied")
+    assert "check who may read and write it" in str(storage_error(denied, str(tmp_path)))
+    assert "AWS_ACCESS_KEY_ID" in str(storage_error(denied, "s3://bucket"))
