@@ -154,10 +154,11 @@ class Pipeline:
             trained.max_length if max_length is None else max_length,
             trained.stride if stride is None else stride,
         )
-        if (self._other.max_length, self._other.stride) != chosen:
+        other = self._other  # once: another thread may ask for yet another
+        if (other.max_length, other.stride) != chosen:
             check_positions(self.model.config.first_model_config, chosen[0])
-            self._other = Chunker(self.tokenizer, *chosen, max_chunks=trained.max_chunks)
-        return self._other
+            self._other = other = Chunker(self.tokenizer, *chosen, max_chunks=trained.max_chunks)
+        return other
 
     def _stream(self, texts: Iterator[Text], chunker: Chunker) -> Iterator[Prediction]:
         start = 0
