@@ -42,10 +42,10 @@ def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
     elif "inputs" in kind.model_fields:
         positional, paths = ("inputs", "output"), "INPUT [INPUT ...] OUTPUT"
     parser = argparse.ArgumentParser(
-        prog=f"strideformer {name}",
-        usage=f"strideformer {name} {paths} [flags]".replace("  ", " ")
+        prog=program(name),
+        usage=f"{program(name)} {paths} [flags]".replace("  ", " ")
         + (
-            f"\n       strideformer {name} --embeddings STORE OUTPUT [flags]"
+            f"\n       {program(name)} --embeddings STORE OUTPUT [flags]"
             * ({"inputs", "embeddings"} <= kind.model_fields.keys())
         ),
         description=kind.__doc__,
@@ -59,6 +59,11 @@ def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
         if field_name not in positional:
             _add_flag(parser, field_name, field)
     return parser
+
+
+def program(name: str) -> str:
+    """How a person starts a job: some are modules alone."""
+    return f"strideformer {name}" if name in JOBS else f"python -m jobs.{name}"
 
 
 def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
@@ -103,18 +108,18 @@ def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arg
         with stopped_by_sigterm(terminated):
             run(settings)
     except StrideformerError as error:
-        print(f"strideformer {name}: {error}", file=sys.stderr)
+        print(f"{program(name)}: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
     except ModuleNotFoundError as error:
-        print(f"strideformer {name}: this needs {error.name}: {EXTRA}", file=sys.stderr)
+        print(f"{program(name)}: this needs {error.name}: {EXTRA}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"strideformer {name}: {storage_error(error, str(error.filename or 'a file'))}", file=sys.stderr)
+        print(f"{program(name)}: {storage_error(error, str(error.filename or 'a file'))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # without words of its own: Ray raises it anew
         how = "stopped by SIGTERM" if terminated.is_set() else "interrupted"
         goes_on = "; the same command with --resume goes on" if "resume" in kind.model_fields else ""
-        print(f"strideformer {name}: {how}{goes_on}", file=sys.stderr)
+        print(f"{program(name)}: {how}{goes_on}", file=sys.stderr)
         return 1
     return 0
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -170,8 +172,10 @@ def check_apart(output: str, inputs: Sequence[str], sources: Sequence[str], opti
     """
     root = folder_url(output, options)
     roots = (_one_name(root), os.path.realpath(root) + "/") if storage_of(output) == "file" else (_one_name(root),)
+    real = lru_cache(os.path.realpath)  # of the folders of sources
     for source in sources:
-        if _one_name(source).startswith(roots):
+        linked = storage_of(source) == "file" and f"{real(posixpath.dirname(source))}/".startswith(roots)
+        if linked or _one_name(source).startswith(roots):
             raise StrideformerError(f"output {output} holds the input {source}: choose a folder apart from it")
     part = join(resolve(output, options)[1], part_name(0))
     for name in inputs:

@@ -75,6 +75,8 @@ class Strideformer(PreTrainedModel):
     base_model_prefix = ""
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+    # The figures of `Standardization`: cut to half precision, a feature with a large mean would lose its digits.
+    _keep_in_fp32_modules_strict = {"chunk_inputs.norm"}  # noqa: RUF012
     _keys_to_ignore_on_load_unexpected = [r"^first_model\.pooler\.", r"^first_model\.embeddings\.position_ids$"]  # noqa: RUF012
 
     def __init__(self, config: StrideformerConfig) -> None:

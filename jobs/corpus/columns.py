@@ -101,6 +101,8 @@ def to_ids(column: pa.ChunkedArray, default: pa.Array, name: str, bad: BadRows) 
     kind = column.type
     if is_uuid(kind):
         ids = _uuids(_one(column))
+    elif pa.types.is_fixed_size_binary(kind):
+        ids = _text_or_digits(_one(column))
     elif is_textual(kind):
         ids = _decode(column, name, "bad_column", bad).cast(pa.string())
     else:
@@ -176,6 +178,21 @@ def _decode(column: pa.ChunkedArray, name: str, reason: str, bad: BadRows) -> pa
                 texts.append(None)
                 bad.add(row, reason, f"column {name!r} is not UTF-8: {error.reason} at byte {error.start}")
         return pa.array(texts, pa.large_string())
+
+
+def _text_or_digits(ids: pa.Array) -> pa.Array:
+    """Bytes of a fixed number as string: text as it is, and digests, which are none, in hexadecimal digits."""
+    try:
+        return ids.cast(pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([None if value is None else _text_of(value) for value in ids.to_pylist()], pa.string())
+
+
+def _text_of(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.hex()
 
 
 def _uuids(ids: pa.Array) -> pa.Array:

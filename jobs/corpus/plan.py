@@ -220,6 +220,5 @@ def _type_problem(schema: pa.Schema | None, columns: InputColumns, source: str) 
 
 
 def _is_id(kind: pa.DataType) -> bool:
-    """False of what is no single value, or bytes of a fixed number, which are digests and no text."""
-    extension = isinstance(kind, pa.BaseExtensionType) and not is_uuid(kind)
-    return not (extension or pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind))
+    """False of what is no single value, or one that only its extension knows how to write."""
+    return is_uuid(kind) or not (isinstance(kind, pa.BaseExtensionType) or pa.types.is_nested(kind))

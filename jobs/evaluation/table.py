@@ -11,6 +11,7 @@ from rich.table import Table
 
 from jobs.evaluation.calibrate import Calibration
 from jobs.evaluation.match import Coverage
+from jobs.output.console import plain_console
 from strideformer.metrics import CONFUSIONS, Comparison, Confusion, Evaluation, Figure, Figures
 
 # Beyond these a table is longer than a page or wider than a terminal; the JSON file holds everything,
@@ -45,8 +46,7 @@ def print_evaluation(
     calibration: Calibration | None,
 ) -> None:
     """Print everything, the most asked for first."""
-    # Names of labels are not ours: as markup, `[cs.LG] learning` would lose its brackets and `[/x]` would be an error.
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = plain_console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH_OF_A_FILE
     for line in coverage_lines(coverage):

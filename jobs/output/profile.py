@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from jobs.output.console import plain_console
 from jobs.output.receipt import Receipt
 
 # What is shown of each stage, in the order in which a shard passes them.
@@ -62,7 +62,7 @@ def print_profile(total: Receipt) -> None:
     table = Table("stage", "seconds", "share", title="Time, summed over shards", title_justify="left")
     for name, seconds in found["seconds"].items():
         table.add_row(STAGES[name], f"{seconds:,.2f}", f"{100 * seconds / whole:.1f} %")
-    console = Console(markup=False)
+    console = plain_console()
     console.print(table)
     if found["device_share"] is not None:
         console.print(f"The device computed for {100 * found['device_share']:.1f} % of the models' time.")

@@ -6,9 +6,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from jobs.output.console import plain_console
 from jobs.output.profile import tokenizer_in_words
 from jobs.output.progress import count, duration
 from jobs.output.receipt import Receipt
@@ -51,7 +51,7 @@ def versions() -> dict[str, str]:
 
 def print_summary(total: Receipt, before: Receipt, seconds: float, output: str, done: str = "labelled") -> None:
     """The table at the end of a run: documents, labels with their shares, rates, where the output is."""
-    console = Console(markup=False)  # labels and paths may have brackets
+    console = plain_console()
     table = Table(title=done.capitalize(), title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")

@@ -116,6 +116,8 @@ def test_an_output_in_the_input_by_another_name(corpus: Path, tiny_checkpoint: P
     for inputs, output in [(corpus, tmp_path / "link" / "out"), (tmp_path / "link", corpus / "out")]:
         with pytest.raises(StrideformerError, match=r"lies in the input"):
             check(corpus, tiny_checkpoint, inputs=[str(inputs)], output=str(output))
+    with pytest.raises(StrideformerError, match=r"holds the input .*link/a.parquet"):
+        check(corpus, tiny_checkpoint, inputs=[str(tmp_path / "link" / "a.parquet")], output=str(corpus))
     with pytest.raises(StrideformerError, match=r"lies in the input s3://bucket/corpus"):
         preflight.check_apart(
             "s3a://bucket/corpus/out", ["s3://bucket/corpus"], [], {"endpoint_url": "http://localhost:1"}

@@ -116,7 +116,7 @@ def test_what_is_left_goes_back_to_its_place() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_feature_with_a_large_mean_loses_no_digits_in_half_precision(dtype: torch.dtype) -> None:
+def test_a_feature_with_a_large_mean_loses_no_digits_in_half_precision(dtype: torch.dtype, tmp_path: Path) -> None:
     vectors = 12 + 0.1 * torch.randn(400, 32, generator=torch.Generator().manual_seed(0))
     model = make(chunk_vector_norm="standard")
     model.chunk_inputs.norm.train()(vectors)
@@ -124,6 +124,11 @@ def test_a_feature_with_a_large_mean_loses_no_digits_in_half_precision(dtype: to
     expected = model.chunk_inputs.scaled(vectors)
     model.to(dtype)
     assert (model.chunk_inputs.scaled(vectors) - expected).abs().max() < 1e-6
+    model.save_pretrained(tmp_path)
+    for asked in ({}, {"dtype": dtype}):
+        loaded = Strideformer.from_pretrained(tmp_path, **asked)
+        assert loaded.dtype == dtype
+        assert (loaded.chunk_inputs.scaled(vectors) - expected).abs().max() < 1e-6
     exact = make(chunk_vector_norm="standard")
     exact.load_state_dict(model.float().state_dict())
     given = {"chunk_vectors": vectors, "chunk_counts": torch.tensor([400])}

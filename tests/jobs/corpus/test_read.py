@@ -90,6 +90,14 @@ def test_uuids_are_ids_in_their_usual_form(tmp_path):
     assert read["key"].to_pylist() == ids
 
 
+def test_bytes_of_a_fixed_number_are_text_or_digits(tmp_path):
+    keys = pa.array([b"ab12", b"\xff\x00\x01\x02", None], pa.binary(4))
+    pq.write_table(pa.table({"text": ["x"] * 3, "key": keys}), tmp_path / "a.parquet")
+    table, _ = read_all(tmp_path, InputColumns(id="key"))
+    assert table["doc_id"].to_pylist() == ["ab12", "ff000102", f"{tmp_path}/a.parquet#2"]
+    assert reasons(table) == [None] * 3
+
+
 def test_rows_count_from_the_begin_of_their_file_in_every_shard(tmp_path):
     write_rows(tmp_path, "a", "parquet", [{"text": f"{i}"} for i in range(10)], row_group_size=7)
     table, plan = read_all(tmp_path, shard_rows=2)

@@ -17,7 +17,7 @@ from tests.jobs.guard.stages_for_tests import Fragile
 from tests.jobs.guard.test_isolation import documents
 from tests.jobs.guard.test_stage import LocalGuard
 
-exit.SECONDS_TO_EXIT = 1
+exit.SECONDS_TO_EXIT = {seconds}
 {stage}
 """
 ACTOR = "guarded_actor(Fragile)(LocalGuard(Attempts(), None), Fragile, ())"
@@ -26,11 +26,11 @@ TASK = "guarded_task(LocalGuard(Attempts(), None), Fragile, ())(documents('a'))"
 
 @pytest.mark.parametrize("stage", [ACTOR, TASK])
 def test_a_worker_that_hangs_at_its_exit_is_ended(stage: str) -> None:
-    assert run(PROGRAM.format(stage=stage, hangs=600)) == -signal.SIGALRM
+    assert run(PROGRAM.format(stage=stage, hangs=600, seconds=1)) == -signal.SIGALRM
 
 
 def test_a_worker_that_exits_exits_well() -> None:
-    assert run(PROGRAM.format(stage=ACTOR, hangs=0)) == 0
+    assert run(PROGRAM.format(stage=ACTOR, hangs=0, seconds=100)) == 0
 
 
 def run(program: str) -> int:
