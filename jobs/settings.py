@@ -111,9 +111,6 @@ class CorpusSettings(JobSettings):
     def _columns_differ(self) -> Self:
         if self.pair_column == self.text_column:
             raise ValueError(f"pair_column and text_column are both {self.text_column!r}: name two columns")
-        for name in self.keep_columns:
-            if self.keep_columns.count(name) > 1:
-                raise ValueError(f"keep_columns names {name!r} twice: name it once")
         return self
 
 

@@ -44,17 +44,13 @@ def aggregator_state(folder: Path) -> dict[str, Tensor]:
         StrideformerError: there are none that can be read.
     """
     try:
-        if (folder / "model.safetensors").exists():
-            return _of_safetensors(folder / "model.safetensors")
-        if (folder / "model.safetensors.index.json").exists():
-            index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
-            files = sorted(set(_ours(index["weight_map"]).values()))
-            return {name: tensor for file in files for name, tensor in _of_safetensors(folder / file).items()}
-        if (folder / "pytorch_model.bin.index.json").exists():
-            index = json.loads((folder / "pytorch_model.bin.index.json").read_text(encoding="utf-8"))
-            files = sorted(set(_ours(index["weight_map"]).values()))
-            return {name: tensor for file in files for name, tensor in _of_bin(folder / file).items()}
-        return _of_bin(folder / "pytorch_model.bin")
+        for whole, read in (("model.safetensors", _of_safetensors), ("pytorch_model.bin", _of_bin)):
+            if (folder / whole).exists():
+                return read(folder / whole)
+            if (index := folder / f"{whole}.index.json").exists():
+                shards = sorted(set(_ours(json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()))
+                return {name: tensor for shard in shards for name, tensor in read(folder / shard).items()}
+        raise FileNotFoundError("it has neither model.safetensors nor pytorch_model.bin")
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise StrideformerError(
             f"the weights of the checkpoint {folder} cannot be read ({error}): give a whole checkpoint"

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from strideformer.errors import StrideformerError
+from strideformer.errors import StrideformerError, first_line
 from strideformer.locations import checkpoint_folders, resolve_encoder
 
 # In the names of weights for token types; the second is XLNet's and Funnel's.
@@ -68,9 +68,9 @@ def load_first_model(name: str | Path, **kwargs: Any) -> PreTrainedModel:
         except TypeError:
             model = AutoModel.from_pretrained(name, **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".: ")
         raise StrideformerError(
-            f"the encoder {name} cannot be loaded ({reason}): give a folder, package or hub id with whole weights"
+            f"the encoder {name} cannot be loaded ({first_line(error)}): give a folder, package or hub id with whole "
+            f"weights"
         ) from error
     finally:
         logging.set_verbosity(verbosity)

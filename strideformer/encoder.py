@@ -18,7 +18,7 @@ from strideformer.chunk_batches import ChunkAssembler, SortedChunks
 from strideformer.chunking import Chunker, ChunkViews
 from strideformer.config import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, check_positions
 from strideformer.devices import INT8, cast_encoder, choose_device, choose_dtype, published_dtype
-from strideformer.errors import StrideformerError
+from strideformer.errors import StrideformerError, first_line
 from strideformer.freed_memory import keep_freed_blocks
 from strideformer.int8_encoder import check_int8, to_int8
 from strideformer.int8_texts import TEXTS
@@ -303,7 +303,7 @@ def load_tokenizer(folder: Path, first_model_name: str | None = None) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # the tokenizers package raises bare ones
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".: ")
         raise StrideformerError(
-            f"{folder} has no tokenizer that can be read ({reason}): save the first model's fast tokenizer there"
+            f"{folder} has no tokenizer that can be read ({first_line(error)}): save the first model's fast tokenizer "
+            f"there"
         ) from error

@@ -1,4 +1,4 @@
-"""The one exception type of Strideformer that a person is meant to catch."""
+"""The one exception type of Strideformer that a person is meant to catch, and the words of others in it."""
 
 from __future__ import annotations
 
@@ -9,3 +9,8 @@ class StrideformerError(Exception):
     Everything that Strideformer refuses (a bad setting, a model that does not fit its tokenizer, an input
     that cannot be read) is raised as this type; the commands print it without a traceback and exit with 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of another library says, for the middle of a sentence; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".: ")
