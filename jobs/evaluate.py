@@ -37,6 +37,7 @@ from jobs.evaluation.predict import predict_corpus, predict_store
 from jobs.evaluation.table import print_evaluation
 from jobs.evaluation.truth import read_truth
 from jobs.output.predictions import Predictions, read_others, read_predictions
+from jobs.stored_model import local_model
 from strideformer import Pipeline
 from strideformer.checkpoint import checkpoint_folders
 from strideformer.errors import StrideformerError
@@ -93,8 +94,9 @@ def predictions_and_labels(settings: EvaluateSettings) -> tuple[Predictions, Mat
         # Labels first: an unusable column is told before the model runs.
         of_corpus = labels_of(settings, settings.corpus)
         columns = InputColumns(settings.text_column, settings.pair_column, settings.id_column)
-        checkpoint_folders(str(settings.model))
-        pipeline = Pipeline(str(settings.model), device=settings.device, dtype=settings.dtype)
+        model = local_model(str(settings.model), options)
+        checkpoint_folders(model)
+        pipeline = Pipeline(model, device=settings.device, dtype=settings.dtype)
         space = pipeline.label_space
         column = of_corpus.table.column("label").combine_chunks()
         truth = read_truth(column, space.names, space.problem_type, settings.missing_label)
@@ -106,7 +108,7 @@ def predictions_and_labels(settings: EvaluateSettings) -> tuple[Predictions, Mat
     kept = None if settings.labels else settings.label_column
     if settings.embeddings is not None:
         store = EmbeddingStore.open(settings.embeddings, options)
-        predictions = predict_store(store, str(settings.model), settings.device, kept)
+        predictions = predict_store(store, local_model(str(settings.model), options), settings.device, kept)
     else:
         predictions = read_predictions(str(settings.predictions), options, kept)
     return predictions, match_labels(predictions, labels, settings.missing_label)

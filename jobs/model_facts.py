@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jobs.model_source import model_files, own_folder
+from jobs.model_copies import own_folder
+from jobs.model_source import model_files
 from jobs.output.summary import versions
 from strideformer.predictions import LabelSpace
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jobs.model_copies import make_copy, own_folder
 from strideformer.errors import StrideformerError
 
 if TYPE_CHECKING:
@@ -24,8 +22,8 @@ if TYPE_CHECKING:
 TOKENIZER_FILE = "checkpoint/tokenizer.json"
 # What a model folder may hold that we read: no code, no pickle but the weights-only .bin of old checkpoints.
 MODEL_FILES = re.compile(r"[^.].*\.(json|txt|model|safetensors|jinja)|pytorch_model(-\d+-of-\d+)?\.bin")
-# In a copy of a model, the size of each of its other files; written last.
-COMPLETE = "complete"
+# Names the folders of a sentence transformer's modules.
+MODULES = "modules.json"
 
 
 @dataclass(frozen=True)
@@ -137,74 +135,45 @@ def model_files(folder: Path) -> list[tuple[str, Path]]:
 
 def _modules(folder: Path) -> list[Path]:
     """The folders of a sentence transformer's modules within its own."""
-    file = folder / "modules.json"
-    try:
-        paths = [Path(module["path"]) for module in json.loads(file.read_text("utf-8"))] if file.is_file() else []
-    except (ValueError, TypeError, KeyError) as error:
-        raise StrideformerError(f"{file} is no list of modules with a path each: save the model again") from error
-    return [folder / path for path in paths if path.parts and ".." not in path.parts and not path.is_absolute()]
+    file = folder / MODULES
+    return [folder / path for path in module_paths(file.read_bytes(), str(file))] if file.is_file() else []
 
 
-def own_folder() -> Path:
-    """Where this user's models are kept on this machine, made if it is not there.
+def module_paths(content: bytes, place: str) -> list[str]:
+    """The folders that a sentence transformer's modules.json names, but those that lie outside of its own.
+
+    Args:
+        content: of the file.
+        place: the file, for an error.
 
     Raises:
-        StrideformerError: another user was there first.
+        StrideformerError: it is not what a sentence transformer has.
     """
-    folder = Path(tempfile.gettempdir()) / f"strideformer-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise StrideformerError(f"{folder} belongs to another user: remove it, or set TMPDIR to another folder")
-    return folder
+    try:
+        paths = [Path(module["path"]) for module in json.loads(content)]
+    except (ValueError, TypeError, KeyError) as error:
+        raise StrideformerError(f"{place} is no list of modules with a path each: save the model again") from error
+    return [path.as_posix() for path in paths if path.parts and ".." not in path.parts and not path.is_absolute()]
 
 
 @lru_cache(maxsize=4)
 def _fetch(source: ModelSource) -> Path:
     target = own_folder() / source.fingerprint[:32]
-    if not is_complete(target):
+
+    def write(staged: Path) -> None:
         files = source.files
         if not isinstance(files, dict):
             import ray
 
             files = ray.get(files)
-        with tempfile.TemporaryDirectory(dir=target.parent) as staging:
-            staged = Path(staging) / "model"
-            for name, content in files.items():
-                file = staged / name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                content.tofile(file)
-            _point_at_encoder(staged, target)
-            sizes = {file.relative_to(staged).as_posix(): file.stat().st_size for file in _files_below(staged)}
-            (staged / COMPLETE).write_text(json.dumps(sizes), encoding="utf-8")
-            _put_in_place(staged, target)
+        for name, content in files.items():
+            file = staged / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            content.tofile(file)
+        _point_at_encoder(staged, target)
+
+    make_copy(target, write)
     return target / "checkpoint"
-
-
-def is_complete(copy: Path) -> bool:
-    """Whether a copy of a model is there with all that was written: what clears old files may have left a part."""
-    try:
-        sizes = json.loads((copy / COMPLETE).read_text(encoding="utf-8"))
-        return all((copy / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
-        return False
-
-
-def _put_in_place(staged: Path, target: Path) -> None:
-    """Rename a copy of a model to its name, unless another process was quicker; what is left of an earlier one goes."""
-    try:
-        with (target.parent / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if is_complete(target):
-                return
-            if target.exists():
-                target.rename(staged.parent / "incomplete")
-            staged.rename(target)
-    except OSError as error:
-        raise StrideformerError(f"cannot write the model to {target}: {error}") from error
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    return (file for file in folder.rglob("*") if file.is_file())
 
 
 def _point_at_encoder(staged: Path, target: Path) -> None:

@@ -25,6 +25,7 @@ from jobs.output.commit import OWN_COLUMNS, TEMPORARY_FOLDER, labelled_schema, p
 from jobs.settings import ClassifySettings, ShardedSettings
 from jobs.stages.aggregate import label_type, scores_type
 from jobs.stages.chunk import Chunking
+from jobs.stored_model import local_model
 from strideformer.chunking import Chunker, check_length
 from strideformer.early_exit import refuse_confidence
 from strideformer.errors import StrideformerError
@@ -94,7 +95,7 @@ def check(settings: ClassifySettings) -> Checked:
         StrideformerError: the first thing that is wrong, in one sentence.
     """
     corpus = check_corpus(settings, OWN_COLUMNS)
-    folders = checkpoint_folders(settings.model)
+    folders = checkpoint_folders(local_model(settings.model, settings.storage_option))
     facts = model_facts(folders)
     chunking = Chunking(
         settings.max_length or facts.max_length,

@@ -170,7 +170,9 @@ class ClusterSettings(JobSettings):
 class ShardedSettings(ClusterSettings, CorpusSettings):
     """What the jobs share that run a corpus through a model, shard by shard."""
 
-    model: str = Field(description="Strideformer checkpoint: a folder, a package, or a cached hub model.")
+    model: str = Field(
+        description="Strideformer checkpoint: a folder, on any filesystem (s3://, …), a package, or a cached hub model."
+    )
     max_length: int | None = Field(
         None, ge=1, description="Tokens in a chunk, special ones included; default: the checkpoint's."
     )
@@ -269,7 +271,7 @@ class EmbedSettings(ShardedSettings):
     output: str = Field(description="Folder for the store, Parquet on any filesystem; must be empty.")
     model: str = Field(
         description="Encoder (a sentence transformer) or Strideformer checkpoint, of which the first model is "
-        "taken: a folder, a package, or a cached hub model."
+        "taken: a folder, on any filesystem (s3://, …), a package, or a cached hub model."
     )
     max_length: int | None = Field(
         None,

@@ -14,6 +14,7 @@ from jobs.output.commit import EMBEDDED_COLUMNS, embedded_schema
 from jobs.preflight import Checked, check_corpus, check_packed, fingerprint
 from jobs.settings import EmbedSettings
 from jobs.stages.chunk import Chunking
+from jobs.stored_model import local_model
 from strideformer.chunking import Chunker
 from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
 from strideformer.errors import StrideformerError
@@ -41,7 +42,8 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
         StrideformerError: the first thing that is wrong, in one sentence.
     """
     corpus = check_corpus(settings, EMBEDDED_COLUMNS)
-    folder = resolve_encoder(settings.model)
+    model = local_model(settings.model, settings.storage_option)
+    folder = resolve_encoder(model)
 
     from transformers import AutoConfig
     from transformers.utils.logging import disable_progress_bar
@@ -55,7 +57,7 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
             raise StrideformerError(
                 f"chunk_layers is for an encoder, and {settings.model} is a checkpoint with its own: leave it out"
             )
-        folders = checkpoint_folders(settings.model)
+        folders = checkpoint_folders(model)
         encoder, config, tokenizer = encoder_of_checkpoint(
             folder, settings.max_length, settings.stride, settings.max_chunks
         )
@@ -67,13 +69,13 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
     chunking = Chunking(encoder.max_length, encoder.stride, encoder.max_chunks)
     chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
     chunker.template(settings.pair_column is not None)
-    model = ModelSource.of(folders, tokenizer.backend_tokenizer.to_str())
+    source = ModelSource.of(folders, tokenizer.backend_tokenizer.to_str())
     # The encoder's own fields in place of the model's files: another aggregator is no other embedding.
-    of_input = fingerprint(settings, corpus.files, model, chunking)
+    of_input = fingerprint(settings, corpus.files, source, chunking)
     del of_input["model"]
     return CheckedEncoder(
         **vars(corpus),
-        model=model,
+        model=source,
         chunking=chunking,
         output_schema=embedded_schema(config.chunk_vector_size, corpus.kept_output),
         fingerprint=encoder.to_dict() | of_input,

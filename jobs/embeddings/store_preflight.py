@@ -18,6 +18,7 @@ from jobs.preflight import check_apart, kept_names
 from jobs.settings import ClassifySettings
 from jobs.stages.aggregate import label_type, scores_type
 from jobs.stages.chunk import Chunking
+from jobs.stored_model import local_model
 from strideformer.encoder_identity import EncoderIdentity
 from strideformer.errors import StrideformerError
 from strideformer.locations import checkpoint_folder
@@ -67,7 +68,7 @@ def check(settings: ClassifySettings) -> CheckedStore:
             )
     require_writable(settings.output, settings.storage_option, TEMPORARY_FOLDER)
 
-    folder, _ = checkpoint_folder(settings.model)
+    folder, _ = checkpoint_folder(local_model(settings.model, settings.storage_option))
 
     from transformers.utils.logging import disable_progress_bar
 

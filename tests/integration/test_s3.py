@@ -48,7 +48,9 @@ def test_the_same_labels_as_on_local_disk_and_a_resume(
     common: dict[str, Any] = {"id_column": "doc_id", "shard_rows": 5, "encoders": "2"}
     remote = settings(
         Path("unused"), f"s3://{s3_bucket}/out", tiny_checkpoint, storage_option=options, **common
-    ).model_copy(update={"inputs": [f"s3://{s3_bucket}/corpus/"]})
+    ).model_copy(update={"inputs": [f"s3://{s3_bucket}/corpus/"], "model": f"s3://{s3_bucket}/model"})
+    for file in tiny_checkpoint.iterdir():
+        upload(file, f"s3://{s3_bucket}/model/{file.name}")
     first = classify.run(remote)
     classify.run(settings(tmp_path / "a.parquet", tmp_path / "out", tiny_checkpoint, **common))
     on_s3, on_disk = labelled(f"s3://{s3_bucket}/out"), labelled_locally(tmp_path / "out")

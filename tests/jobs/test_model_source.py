@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs import model_source
-from jobs.model_source import ModelSource, is_complete, model_files
+from jobs import model_copies, model_source
+from jobs.model_copies import is_complete
+from jobs.model_source import ModelSource, model_files
 from strideformer.errors import StrideformerError
 
 
 @pytest.fixture
 def source(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSource:
     """A model that no process on this machine has fetched yet."""
-    monkeypatch.setattr(model_source.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(model_copies.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(model_source, "_fetch", model_source._fetch.__wrapped__)
     return ModelSource.of({"checkpoint": tiny_checkpoint}, "{}")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from jobs.corpus.storage import resolve
 from jobs.embeddings import embed_preflight
 from jobs.embeddings.embed_preflight import CheckedEncoder
 from jobs.settings import EmbedSettings
@@ -28,7 +29,7 @@ def encoder(tmp_path: Path, tiny_checkpoint: Path) -> Path:
     return folder
 
 
-def check(tmp_path: Path, model: Path, **more: Any) -> CheckedEncoder:
+def check(tmp_path: Path, model: Path | str, **more: Any) -> CheckedEncoder:
     if not (tmp_path / "a.parquet").exists():
         write_corpus(tmp_path / "a.parquet", 4)
     values: dict[str, Any] = {"inputs": [str(tmp_path / "a.parquet")], "output": str(tmp_path / "out")}
@@ -47,6 +48,18 @@ def test_an_encoder_and_a_checkpoint_over_it_are_one_encoder(
     model.save_pretrained(tmp_path / "other")
     tiny_tokenizer(tmp_path / "other")
     assert check(tmp_path, tmp_path / "other").fingerprint == bare.fingerprint
+
+
+def test_models_in_object_storage_are_those_on_disk(
+    tmp_path: Path, encoder: Path, tiny_checkpoint: Path, s3_bucket: str
+) -> None:
+    for folder, name in ((encoder, "encoder"), (tiny_checkpoint, "checkpoint")):
+        for file in folder.iterdir():
+            filesystem, path = resolve(f"s3://{s3_bucket}/{name}/{file.name}", {})
+            with filesystem.open_output_stream(path) as stream:
+                stream.write(file.read_bytes())
+        stored = check(tmp_path, f"s3://{s3_bucket}/{name}")
+        assert (stored.encoder, stored.model) == (check(tmp_path, folder).encoder, check(tmp_path, folder).model)
 
 
 def test_a_bare_encoder_is_cut_as_its_positions_allow(tmp_path: Path, encoder: Path) -> None:
