@@ -14,7 +14,8 @@ from torch import Tensor
 
 from strideformer.config import StrideformerConfig
 from strideformer.errors import StrideformerError
-from strideformer.model import FIRST_MODEL, Strideformer
+from strideformer.model import Strideformer
+from strideformer.pretrained_model import FIRST_MODEL
 
 
 def load_aggregator(folder: Path) -> Strideformer:

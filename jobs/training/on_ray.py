@@ -138,7 +138,7 @@ def _in_one_process(config: dict[str, Any]) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from strideformer.model import FIRST_MODEL
+    from strideformer.pretrained_model import FIRST_MODEL
     from strideformer.training.trainer import train
 
     model, training, validation, collate, options, folder, report_to, use_cpu, report = ray.get(config["given"])

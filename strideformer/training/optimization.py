@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from strideformer.model import BAG_OF_TOKENS, FIRST_MODEL, Strideformer
+from strideformer.model import Strideformer
+from strideformer.pretrained_model import BAG_OF_TOKENS, FIRST_MODEL
 from strideformer.training.options import TrainingOptions
 
 # How much faster a bag of tokens learns than the second model. A document's row has length 1, a hundredth of it for a

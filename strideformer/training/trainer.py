@@ -18,7 +18,8 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traine
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 
-from strideformer.model import FIRST_MODEL, Strideformer
+from strideformer.model import Strideformer
+from strideformer.pretrained_model import FIRST_MODEL
 from strideformer.training.batches import Collate, EpochLoader, training_batches
 from strideformer.training.documents import Documents
 from strideformer.training.optimization import new_optimizer, new_schedule

@@ -53,7 +53,7 @@ def test_hub_cache_without_the_weights_is_no_encoder(tmp_path: Path, monkeypatch
     first._name_or_path = "some/encoder"
     downloaded = BertModel(first, add_pooling_layer=False)
     asked: list[str] = []
-    monkeypatch.setattr("strideformer.model.load_first_model", lambda name: asked.append(name) or downloaded)
+    monkeypatch.setattr("strideformer.pretrained_model.load_first_model", lambda name: asked.append(name) or downloaded)
     model = Strideformer(StrideformerConfig(first, num_hidden_layers=1, num_attention_heads=2))
     assert weights_hash(model.first_model.state_dict()) == weights_hash(downloaded.state_dict())
     assert asked == ["some/encoder"]
