@@ -23,6 +23,7 @@ from jobs.corpus.redaction import without_secrets
 from jobs.corpus.storage_errors import storage_error
 from jobs.output.lease import Lease
 from jobs.output.limit import QuarantineLimit
+from jobs.output.metrics import JobMetrics
 from jobs.output.profile import print_profile, profile
 from jobs.output.progress import Progress
 from jobs.output.receipt import Receipt, add_up
@@ -173,6 +174,7 @@ class ShardedJob(Generic[S, C]):
                 print_summary(before, before, 0.0, settings.output, self.done)
             return totals
         limit.check(before, settings.output)
+        metrics = JobMetrics(settings.output, planned, before)
         with Progress(planned, before, settings.progress, self.doing) as progress:
             missing = sorted(shards - committed)
             if missing:
@@ -180,6 +182,7 @@ class ShardedJob(Generic[S, C]):
                 try:
                     for receipt in counted(receipts_of(dataset)):
                         progress.add(receipt)
+                        metrics.add(receipt)
                         if limit.exceeded(progress.total):
                             break
                 except Exception as error:
