@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from strideformer.chunk_counts import chunk_counts, chunk_steps, usable_tokens
 from strideformer.chunk_template import ChunkTemplate
 from strideformer.errors import StrideformerError
 from strideformer.proven_tokenizer import FastStatus
@@ -201,10 +202,8 @@ class Chunker:
                 )
             firsts = self._first_texts(texts, first_index)
             content = self._room - np.array([len(first.ids) for first in firsts], np.int64)
-        # A first text may leave no more than the stride, if the second then fits in one chunk all the same.
-        step = np.maximum(content - self.stride, 1)
-        max_chunks = np.where(content > self.stride, self.max_chunks, 1)
-        usable = content + (max_chunks - 1) * step
+        step = chunk_steps(content, self.stride)
+        usable = usable_tokens(content, self.stride, self.max_chunks)
         documents = self._tokenizer.tokenize(
             texts if text_pairs is None else text_pairs,
             usable + 1,
@@ -217,9 +216,9 @@ class Chunker:
         if firsts is not None:
             self._refuse_long_first_texts(firsts, truncated & (content <= self.stride), first_index)
         num_tokens = np.minimum(found, usable)
-        chunk_counts = 1 + -(-np.maximum(num_tokens - content, 0) // step)
-        chunk_offsets = _offsets(chunk_counts)
-        owners = np.repeat(np.arange(count), chunk_counts)
+        counts = chunk_counts(num_tokens, content, self.stride)
+        chunk_offsets = _offsets(counts)
+        owners = np.repeat(np.arange(count), counts)
         starts = (np.arange(len(owners)) - chunk_offsets[owners]) * step[owners]
         used = [document.ids[:end] for document, end in zip(documents, num_tokens, strict=True)]
         views = ChunkViews(
