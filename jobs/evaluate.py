@@ -10,25 +10,17 @@ counts these as wrong stands beside the other wherever there are any.
 
 from __future__ import annotations
 
-import json
-import math
-import posixpath
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.fs
 from transformers.utils.logging import disable_progress_bar
 
 from jobs.cli import run_command
 from jobs.corpus.columns import InputColumns
 from jobs.corpus.labels import Labels, read_labels
-from jobs.corpus.storage import resolve, write_atomically
-from jobs.corpus.storage_errors import require_local_folder, storage_error
 from jobs.embeddings.store import EmbeddingStore
 from jobs.evaluate_settings import EvaluateSettings
 from jobs.evaluation.calibrate import calibrate, check_calibratable, require_made_by
@@ -36,11 +28,11 @@ from jobs.evaluation.match import Matched, match_labels, match_predictions, refu
 from jobs.evaluation.predict import predict_corpus, predict_store
 from jobs.evaluation.table import print_evaluation
 from jobs.evaluation.truth import read_truth
+from jobs.output.json_file import check_json_file, write_json
 from jobs.output.predictions import Predictions, read_others, read_predictions
 from jobs.stored_model import local_model
 from strideformer import Pipeline
 from strideformer.checkpoint import checkpoint_folders
-from strideformer.errors import StrideformerError
 from strideformer.extras import import_from_extra
 from strideformer.metrics import Evaluation, compare, evaluate
 
@@ -55,7 +47,7 @@ def run(settings: EvaluateSettings) -> dict[str, Any]:
         StrideformerError: the settings, the labels, the predictions or the checkpoint are wrong.
     """
     import_from_extra("sklearn", "train")
-    check_json_file(settings)
+    check_json_file(settings.json_file, settings.storage_option, settings.overwrite)
     folder = check_calibratable(str(settings.model)) if settings.calibrate else None
     disable_progress_bar()
     predictions, matched = predictions_and_labels(settings)
@@ -83,7 +75,7 @@ def run(settings: EvaluateSettings) -> dict[str, Any]:
         "calibration": None if calibration is None else asdict(calibration),
         "versions": {name: version(name) for name in ("strideformer", "scikit-learn", "scipy", "numpy")},
     }
-    write_json(settings, report)
+    write_json(settings.json_file, settings.storage_option, report)
     return report
 
 
@@ -124,52 +116,6 @@ def accuracy_of_all(matched: Matched, evaluation: Evaluation) -> float | None:
     """The accuracy that counts every labelled document that is left out as wrong; None for a regression."""
     accuracy = evaluation.figures.get("accuracy", evaluation.figures.get("subset_accuracy"))
     return None if accuracy is None else accuracy.value * matched.coverage.evaluated / matched.coverage.labels
-
-
-def check_json_file(settings: EvaluateSettings) -> None:
-    """Refuse a JSON file that exists, before anything runs.
-
-    Raises:
-        StrideformerError: it does, and ``--overwrite`` is not given; it is a folder; or its storage refuses.
-    """
-    if settings.json_file is None:
-        return
-    filesystem, path = resolve(settings.json_file, settings.storage_option)
-    try:
-        kind = filesystem.get_file_info(path).type
-    except Exception as error:  # fsspec's backends raise types of their own
-        raise storage_error(error, settings.json_file) from error
-    if kind == pyarrow.fs.FileType.Directory:
-        raise StrideformerError(f"{settings.json_file} is a folder: give the name of a file")
-    if kind != pyarrow.fs.FileType.NotFound and not settings.overwrite:
-        raise StrideformerError(f"{settings.json_file} exists: choose another file, or give --overwrite")
-    if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
-        require_local_folder(Path(path).parent)
-
-
-def write_json(settings: EvaluateSettings, report: dict[str, Any]) -> None:
-    """Write the report, whole or not at all; figures that are not finite are null there.
-
-    Raises:
-        StrideformerError: the storage refuses.
-    """
-    if settings.json_file is None:
-        return
-    content = json.dumps(_finite(report), indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    filesystem, path = resolve(settings.json_file, settings.storage_option)
-    try:
-        write_atomically(filesystem, path, pa.py_buffer(content), temporary_folder=posixpath.dirname(path))
-    except Exception as error:  # fsspec's backends raise types of their own
-        raise storage_error(error, settings.json_file) from error
-
-
-def _finite(value: Any) -> Any:
-    """The same with None for NaN and infinity, which JSON has no words for."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
