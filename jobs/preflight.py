@@ -22,7 +22,7 @@ from jobs.corpus.storage_errors import require_writable
 from jobs.model_facts import model_facts
 from jobs.model_source import ModelSource
 from jobs.output.commit import OWN_COLUMNS, TEMPORARY_FOLDER, labelled_schema, part_name
-from jobs.settings import ClassifySettings, ShardedSettings
+from jobs.settings import ClassifySettings, InputSettings, ModelSettings, ShardedSettings
 from jobs.stages.aggregate import label_type, scores_type
 from jobs.stages.chunk import Chunking
 from jobs.stored_model import local_model
@@ -30,6 +30,7 @@ from strideformer.chunking import Chunker, check_length
 from strideformer.early_exit import refuse_confidence
 from strideformer.errors import StrideformerError
 from strideformer.locations import checkpoint_folders
+from strideformer.predictions import LabelSpace
 
 
 @dataclass(frozen=True)
@@ -70,22 +71,68 @@ class Checked(CheckedCorpus):
     fingerprint: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class CheckedModel:
+    """What was found of a checkpoint.
+
+    Attributes:
+        chunking: as the settings ask, and where they do not as the checkpoint was trained.
+        own: as it was trained.
+    """
+
+    model: ModelSource
+    chunking: Chunking
+    own: Chunking
+    labels: LabelSpace
+
+
 def check_corpus(settings: ShardedSettings, own_columns: Sequence[str]) -> CheckedCorpus:
     """Check input, columns and output in the order of what is cheapest to find wrong.
 
     Raises:
         StrideformerError: the first thing that is wrong, in one sentence.
     """
-    kept = kept_names(settings.keep_columns, own_columns)
-    columns = InputColumns(
-        text=settings.text_column, pair=settings.pair_column, id=settings.id_column, keep=tuple(kept)
-    )
-    forced = None if settings.format == "auto" else settings.format
-    files = list_inputs(settings.inputs, settings.storage_option, forced)
+    columns, kept = input_columns(settings, own_columns)
+    files = list_files(settings)
     check_apart(settings.output, settings.inputs, [file.source for file in files], settings.storage_option)
     kept_schema = check_columns(files, columns, settings.storage_option, settings.on_bad_file)
     require_writable(settings.output, settings.storage_option, TEMPORARY_FOLDER)
     return CheckedCorpus(files, columns, kept, kept_schema)
+
+
+def check_input(settings: InputSettings, own_columns: Sequence[str]) -> CheckedCorpus:
+    """The same of what is only read.
+
+    Raises:
+        StrideformerError: the first thing that is wrong, in one sentence.
+    """
+    columns, kept = input_columns(settings, own_columns)
+    files = list_files(settings)
+    kept_schema = check_columns(files, columns, settings.storage_option, settings.on_bad_file)
+    return CheckedCorpus(files, columns, kept, kept_schema)
+
+
+def input_columns(settings: InputSettings, own_columns: Sequence[str]) -> tuple[InputColumns, dict[str, str]]:
+    """The columns to read, and the new name of each kept one by its name in the input.
+
+    Raises:
+        StrideformerError: as `kept_names`.
+    """
+    kept = kept_names(settings.keep_columns, own_columns)
+    columns = InputColumns(
+        text=settings.text_column, pair=settings.pair_column, id=settings.id_column, keep=tuple(kept)
+    )
+    return columns, kept
+
+
+def list_files(settings: InputSettings) -> list[InputFile]:
+    """The files behind the settings' inputs.
+
+    Raises:
+        StrideformerError: as `list_inputs`.
+    """
+    forced = None if settings.format == "auto" else settings.format
+    return list_inputs(settings.inputs, settings.storage_option, forced)
 
 
 def check(settings: ClassifySettings) -> Checked:
@@ -95,7 +142,33 @@ def check(settings: ClassifySettings) -> Checked:
         StrideformerError: the first thing that is wrong, in one sentence.
     """
     corpus = check_corpus(settings, OWN_COLUMNS)
-    folders = checkpoint_folders(local_model(settings.model, settings.storage_option))
+    model = local_model(settings.model, settings.storage_option)
+    found = check_model(model, settings, settings.dtype, pair=settings.pair_column is not None)
+    if settings.early_exit is not None:
+        refuse_confidence(settings.early_exit, found.labels)
+    return Checked(
+        **vars(corpus),
+        model=found.model,
+        chunking=found.chunking,
+        output_schema=labelled_schema(label_type(found.labels), scores_type(found.labels), corpus.kept_output),
+        fingerprint=fingerprint(settings, corpus.files, found.model, found.chunking)
+        | {"early_exit": settings.early_exit},
+    )
+
+
+def check_model(model: str, settings: ModelSettings, dtype: str, pair: bool) -> CheckedModel:
+    """Check the checkpoint, and the chunking that is asked of it.
+
+    Args:
+        model: as it is called on this machine.
+        settings: of it, and of how it is to read.
+        dtype: that its encoder is to run in.
+        pair: whether the documents are pairs.
+
+    Raises:
+        StrideformerError: the first thing that is wrong, in one sentence.
+    """
+    folders = checkpoint_folders(model)
     facts = model_facts(folders)
     chunking = Chunking(
         settings.max_length or facts.max_length,
@@ -103,21 +176,12 @@ def check(settings: ClassifySettings) -> Checked:
         settings.max_chunks or facts.max_chunks,
     )
     check_length(chunking.max_length, facts.positions)
-    check_packed(settings.dtype, facts.packed, settings.model)
+    check_packed(dtype, facts.packed, settings.model)
     tokenizer = Tokenizer.from_str(facts.tokenizer)
     chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
-    chunker.template(settings.pair_column is not None)
-    labels = facts.label_space
-    if settings.early_exit is not None:
-        refuse_confidence(settings.early_exit, labels)
-    model = ModelSource.of(folders, facts.tokenizer)
-    return Checked(
-        **vars(corpus),
-        model=model,
-        chunking=chunking,
-        output_schema=labelled_schema(label_type(labels), scores_type(labels), corpus.kept_output),
-        fingerprint=fingerprint(settings, corpus.files, model, chunking) | {"early_exit": settings.early_exit},
-    )
+    chunker.template(pair)
+    own = Chunking(facts.max_length, facts.stride, facts.max_chunks)
+    return CheckedModel(ModelSource.of(folders, facts.tokenizer), chunking, own, facts.label_space)
 
 
 def check_packed(dtype: str, packed: bool, model: str) -> None:

@@ -46,7 +46,7 @@ def _as_flag(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
 
 
-class CorpusSettings(JobSettings):
+class InputSettings(JobSettings):
     """Where the documents are and which columns they are in."""
 
     inputs: list[str] = Field(
@@ -54,7 +54,6 @@ class CorpusSettings(JobSettings):
         description="Files, folders or globs on any filesystem (s3://, gs://, az://, local): Parquet, JSON Lines, "
         "CSV, TSV, or plain text (one document a file), each text format also .gz, .zst or .bz2.",
     )
-    output: str = Field(description="Folder for the labelled Parquet, on any filesystem; must be empty.")
     format: Literal["auto", "parquet", "jsonl", "csv", "tsv", "text"] = Field(
         "auto", description="Format of the inputs; auto goes by each file's extension."
     )
@@ -94,6 +93,18 @@ class CorpusSettings(JobSettings):
         description="What a file does that cannot be read, lacks a column, or changes or goes while the job runs: "
         "quarantine it with the reason, or fail the job.",
     )
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        if self.pair_column == self.text_column:
+            raise ValueError(f"pair_column and text_column are both {self.text_column!r}: name two columns")
+        return self
+
+
+class CorpusSettings(InputSettings):
+    """Where the documents are, and where the result goes."""
+
+    output: str = Field(description="Folder for the labelled Parquet, on any filesystem; must be empty.")
     max_quarantined: str | None = Field(
         None,
         description="Stop the job, to be resumed, when more documents are quarantined than this number (100) or "
@@ -107,15 +118,9 @@ class CorpusSettings(JobSettings):
         QuarantineLimit.of(text, planned=0)
         return text
 
-    @model_validator(mode="after")
-    def _columns_differ(self) -> Self:
-        if self.pair_column == self.text_column:
-            raise ValueError(f"pair_column and text_column are both {self.text_column!r}: name two columns")
-        return self
 
-
-class ClusterSettings(JobSettings):
-    """What the job runs on."""
+class EncoderSettings(JobSettings):
+    """What the encoders run on, and how."""
 
     encoders: str = Field(
         "auto",
@@ -137,12 +142,6 @@ class ClusterSettings(JobSettings):
         ge=1,
         description="Most padded tokens in one micro-batch; left out, or auto: found on a GPU by trying some for a "
         "second, 3072 on each core of a CPU.",
-    )
-    ray_address: str | None = Field(
-        None, description="Cluster to connect to; else RAY_ADDRESS, else a Ray of our own on this machine."
-    )
-    progress: Literal["auto", "bar", "plain", "none"] = Field(
-        "auto", description="Progress display: auto is a bar on a terminal and plain lines elsewhere."
     )
 
     @model_validator(mode="after")
@@ -167,8 +166,19 @@ class ClusterSettings(JobSettings):
         return text
 
 
-class ShardedSettings(ClusterSettings, CorpusSettings):
-    """What the jobs share that run a corpus through a model, shard by shard."""
+class ClusterSettings(EncoderSettings):
+    """What the job runs on."""
+
+    ray_address: str | None = Field(
+        None, description="Cluster to connect to; else RAY_ADDRESS, else a Ray of our own on this machine."
+    )
+    progress: Literal["auto", "bar", "plain", "none"] = Field(
+        "auto", description="Progress display: auto is a bar on a terminal and plain lines elsewhere."
+    )
+
+
+class ModelSettings(JobSettings):
+    """The model, and how it reads a document."""
 
     model: str = Field(
         description="Strideformer checkpoint: a folder, on any filesystem (s3://, …), a package, or a cached hub model."
@@ -182,6 +192,11 @@ class ShardedSettings(ClusterSettings, CorpusSettings):
     max_chunks: int | None = Field(
         None, ge=1, description="Most chunks of a document; the rest is not read; default: the checkpoint's."
     )
+
+
+class ShardedSettings(ModelSettings, ClusterSettings, CorpusSettings):
+    """What the jobs share that run a corpus through a model, shard by shard."""
+
     document_timeout: float | None = Field(
         300.0,
         gt=0,

@@ -6,11 +6,13 @@ from pydantic import BaseModel
 
 from jobs.settings import ClassifySettings
 
+PATHS = ("inputs", "output")
+
 
 def settings_table(kind: type[BaseModel]) -> str:
-    """A Markdown table: each field, its default, its description."""
+    """A Markdown table: each field, its default, its description; what the command line has first comes first."""
     lines = ["| setting | default | |", "|---|---|---|"]
-    for name, field in kind.model_fields.items():
+    for name, field in sorted(kind.model_fields.items(), key=lambda item: item[0] not in PATHS):
         if field.is_required():
             default = "required"
         elif field.default_factory is not None or field.default is None:

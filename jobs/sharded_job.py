@@ -31,7 +31,7 @@ from jobs.output.record import OutputFolder, check_same_job, check_usable
 from jobs.output.summary import print_summary, success
 from jobs.preflight import Checked
 from jobs.resources import MOST_SHARDS, Resources, alive_nodes, connect, disconnect, share_out
-from jobs.settings import ShardedSettings
+from jobs.settings import InputSettings, ShardedSettings
 from strideformer.errors import StrideformerError
 
 if TYPE_CHECKING:
@@ -215,14 +215,21 @@ def plan_corpus(settings: ShardedSettings, checked: Checked, resources: Resource
         checked.files,
         checked.columns,
         settings.storage_option,
-        shard_rows=settings.shard_rows or resources.shard_rows,
-        shard_bytes=settings.shard_bytes or resources.shard_bytes,
-        min_shards=resources.min_shards,
-        small_first=True,
-        most_shards=None if settings.shard_rows or settings.shard_bytes else MOST_SHARDS,
+        **shard_sizes(settings, resources),
         limit=settings.limit,
         on_bad_file=settings.on_bad_file,
     )
+
+
+def shard_sizes(settings: InputSettings, resources: Resources) -> dict[str, Any]:
+    """How large a job's shards are: what :func:`jobs.corpus.plan.cut_into_shards` asks."""
+    return {
+        "shard_rows": settings.shard_rows or resources.shard_rows,
+        "shard_bytes": settings.shard_bytes or resources.shard_bytes,
+        "min_shards": resources.min_shards,
+        "small_first": True,
+        "most_shards": None if settings.shard_rows or settings.shard_bytes else MOST_SHARDS,
+    }
 
 
 def receipts_of(dataset: Dataset) -> Iterator[Receipt]:

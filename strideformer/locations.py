@@ -61,18 +61,30 @@ def checkpoint_folder(name: str) -> tuple[Path, dict[str, Any]]:
         StrideformerError: it is not there, or is another kind of model.
     """
     folder = resolve_encoder(name)
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = config.get("model_type")
-    except OSError as error:
-        raise StrideformerError(f"{folder}/config.json cannot be read: check its permissions ({error})") from error
-    except (ValueError, AttributeError) as error:
-        raise StrideformerError(f"{folder}/config.json is no model's config ({error}): save the model again") from error
+    config = read_config(folder)
+    kind = config.get("model_type")
     if kind != "strideformer":
         raise StrideformerError(
             f"{name} is a {kind} model, not a Strideformer checkpoint: train an aggregator over it first"
         )
     return folder, config
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of a model folder.
+
+    Raises:
+        StrideformerError: it cannot be read, or is none.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StrideformerError(f"{folder}/config.json cannot be read: check its permissions ({error})") from error
+    except ValueError as error:
+        raise StrideformerError(f"{folder}/config.json is no model's config ({error}): save the model again") from error
+    if not isinstance(config, dict):
+        raise StrideformerError(f"{folder}/config.json is no model's config: save the model again")
+    return config
 
 
 def checkpoint_folders(name: str) -> dict[str, Path]:

@@ -121,7 +121,7 @@ def pack(
             pieces[-1] = replace(last, num_rows=last.num_rows + part.num_rows, byte_end=_end(part))
         else:
             files += not same_file
-            pieces.append(_piece(part, shard))
+            pieces.append(piece_of(part, shard))
     return pieces
 
 
@@ -153,7 +153,8 @@ def _is_read_as_a_whole(file: InputFile) -> bool:
     return file.format == "jsonl" or (file.format == "text" and file.compression == "none")
 
 
-def _piece(part: Run, shard: int) -> Piece:
+def piece_of(part: Run, shard: int) -> Piece:
+    """A run as a piece of a shard."""
     file = part.file
     by_bytes = file.format not in ("parquet", "text") and part.row_start != WHOLE_FILE
     refusal = part.refusal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from jobs.corpus.listing import InputFile
 from jobs.corpus.packing import Run, pack, run_of_refused, runs_of
 from jobs.corpus.pieces import to_table
 from jobs.corpus.records import CutPoints
-from jobs.corpus.refusal import WRONG_SCHEMA, FileRefusedError, OnBadFile
+from jobs.corpus.refusal import WRONG_SCHEMA, FileRefusedError, OnBadFile, Refusal
 from jobs.corpus.retries import with_retries
 from jobs.corpus.storage_errors import storage_error
 from strideformer.errors import StrideformerError
@@ -72,10 +72,33 @@ def make_plan(
         StrideformerError: no file can be used (read, and with the columns), or one cannot and ``on_bad_file`` is
             fail. A text column of another type in some files is no fault of the plan: their rows are quarantined.
     """
-    runs: list[Run] = []
+    found = look_into(files, columns, options, limit, on_bad_file)
+    return cut_into_shards(
+        found,
+        shard_rows=shard_rows,
+        shard_bytes=shard_bytes,
+        min_shards=min_shards,
+        small_first=small_first,
+        most_shards=most_shards,
+    )
+
+
+def look_into(
+    files: Sequence[InputFile],
+    columns: InputColumns,
+    options: Mapping[str, str],
+    limit: int | None = None,
+    on_bad_file: OnBadFile = "quarantine",
+) -> Iterator[tuple[InputFile, CutPoints | Refusal]]:
+    """Each file with where it may be cut, or why it cannot be read: all that a plan reads of the input.
+
+    Of Parquet that is the footer, of plain text nothing, and of a line-based file all of it, up to ``limit``.
+
+    Raises:
+        StrideformerError: as :func:`make_plan`; what is wrong with all files is raised after the last.
+    """
     left = limit
     usable = False
-    empty = 0
     fault: StrideformerError | None = None
     for file, found in _inspect_all(files, columns, options, limit):
         problem = found if isinstance(found, FileRefusedError) else _type_problem(found.schema, columns, file.source)
@@ -83,22 +106,41 @@ def make_plan(
             raise problem
         fault = fault or problem
         if isinstance(found, FileRefusedError):
-            runs.append(run_of_refused(file, found.refusal, shard_rows))
             rows = 1
+            yield file, found.refusal
         else:
             usable = usable or (problem is None and found.cuts.num_rows > 0)
             cuts = found.cuts
             if left is not None and cuts.num_rows > left:
                 cuts = _first_rows(file, cuts, left, columns, options)
-            runs.extend(runs_of(replace(file, etag=found.etag), cuts, shard_rows, shard_bytes))
             rows = cuts.num_rows
-            empty += not rows
+            yield replace(file, etag=found.etag), cuts
         if left is not None:
             left -= rows
             if left <= 0:
                 break
     if fault is not None and not usable:
         raise fault
+
+
+def cut_into_shards(
+    found: Iterable[tuple[InputFile, CutPoints | Refusal]],
+    *,
+    shard_rows: int,
+    shard_bytes: int,
+    min_shards: int = 1,
+    small_first: bool = False,
+    most_shards: int | None = None,
+) -> pa.Table:
+    """The plan of files that were looked into; arguments and result are those of :func:`make_plan`."""
+    runs: list[Run] = []
+    empty = 0
+    for file, cuts in found:
+        if isinstance(cuts, Refusal):
+            runs.append(run_of_refused(file, cuts, shard_rows))
+        else:
+            runs.extend(runs_of(file, cuts, shard_rows, shard_bytes))
+            empty += not cuts.num_rows
     plan = to_table(pack(runs, shard_rows, shard_bytes, min_shards, small_first, most_shards))
     return plan.replace_schema_metadata({FILES_WITHOUT_DOCUMENTS: str(empty).encode()})
 

@@ -5,6 +5,7 @@ torch and transformers are imported where they are used, after what can be found
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.model_source import ModelSource
 from jobs.output.commit import EMBEDDED_COLUMNS, embedded_schema
 from jobs.preflight import Checked, check_corpus, check_packed, fingerprint
-from jobs.settings import EmbedSettings
+from jobs.settings import EmbedSettings, ModelSettings
 from jobs.stages.chunk import Chunking
 from jobs.stored_model import local_model
 from strideformer.chunking import Chunker
@@ -46,30 +47,19 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
     folder = resolve_encoder(model)
 
     from transformers import AutoConfig
-    from transformers.utils.logging import disable_progress_bar
 
-    from strideformer.config import check_positions
-    from strideformer.packed_encoder import PACKED_TYPES
-
-    disable_progress_bar()
     if AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type == "strideformer":
         if settings.chunk_layers is not None:
             raise StrideformerError(
                 f"chunk_layers is for an encoder, and {settings.model} is a checkpoint with its own: leave it out"
             )
         folders = checkpoint_folders(model)
-        encoder, config, tokenizer = encoder_of_checkpoint(
-            folder, settings.max_length, settings.stride, settings.max_chunks
-        )
+        found = encoder_of_checkpoint(folder, settings.max_length, settings.stride, settings.max_chunks)
     else:
         folders = {"checkpoint": folder}
-        encoder, config, tokenizer = _bare_encoder(folder, settings)
-    check_positions(config.first_model_config, encoder.max_length)
-    check_packed(settings.dtype, config.first_model_config.model_type in PACKED_TYPES, settings.model)
-    chunking = Chunking(encoder.max_length, encoder.stride, encoder.max_chunks)
-    chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
-    chunker.template(settings.pair_column is not None)
-    source = ModelSource.of(folders, tokenizer.backend_tokenizer.to_str())
+        found = bare_encoder(folder, settings)
+    encoder, config, _ = found
+    source, chunking = check_encoder(found, folders, settings, settings.dtype, settings.pair_column is not None)
     # The encoder's own fields in place of the model's files: another aggregator is no other embedding.
     of_input = fingerprint(settings, corpus.files, source, chunking)
     del of_input["model"]
@@ -83,6 +73,30 @@ def check(settings: EmbedSettings) -> CheckedEncoder:
     )
 
 
+def check_encoder(
+    found: tuple[EncoderIdentity, Any, Any],
+    folders: Mapping[str, Path],
+    settings: ModelSettings,
+    dtype: str,
+    pair: bool,
+) -> tuple[ModelSource, Chunking]:
+    """Check an encoder, its config and its tokenizer against what is asked of it.
+
+    Raises:
+        StrideformerError: the first thing that is wrong, in one sentence.
+    """
+    from strideformer.config import check_positions
+    from strideformer.packed_encoder import PACKED_TYPES
+
+    encoder, config, tokenizer = found
+    check_positions(config.first_model_config, encoder.max_length)
+    check_packed(dtype, config.first_model_config.model_type in PACKED_TYPES, settings.model)
+    chunking = Chunking(encoder.max_length, encoder.stride, encoder.max_chunks)
+    chunker = Chunker(tokenizer, chunking.max_length, chunking.stride, chunking.max_chunks)
+    chunker.template(pair)
+    return ModelSource.of(folders, tokenizer.backend_tokenizer.to_str()), chunking
+
+
 def encoder_of_checkpoint(
     folder: Path, max_length: int | None = None, stride: int | None = None, max_chunks: int | None = None
 ) -> tuple[EncoderIdentity, Any, Any]:
@@ -91,10 +105,13 @@ def encoder_of_checkpoint(
     Raises:
         StrideformerError: the checkpoint or its encoder cannot be loaded.
     """
+    from transformers.utils.logging import disable_progress_bar
+
     from strideformer.checkpoint import weights_hash
     from strideformer.config import StrideformerConfig
     from strideformer.model import Strideformer
 
+    disable_progress_bar()
     config = StrideformerConfig.from_pretrained(folder)
     weights = config.first_model_hash
     if weights is None:
@@ -107,13 +124,20 @@ def encoder_of_checkpoint(
     return _identify(folder, weights, config, chunking)
 
 
-def _bare_encoder(folder: Path, settings: EmbedSettings) -> tuple[EncoderIdentity, Any, Any]:
+def bare_encoder(folder: Path, settings: ModelSettings) -> tuple[EncoderIdentity, Any, Any]:
+    """A sentence transformer over documents cut as is said, or as an encoder's are; its config and its tokenizer.
+
+    Raises:
+        StrideformerError: it cannot be loaded.
+    """
     from transformers import AutoConfig
+    from transformers.utils.logging import disable_progress_bar
 
     from strideformer.checkpoint import load_first_model, weights_hash
     from strideformer.config import StrideformerConfig
     from strideformer.pooling import sentence_transformer_pooling
 
+    disable_progress_bar()
     pooling, normalize = sentence_transformer_pooling(folder)
     given = settings.model_dump(include={"max_length", "stride", "max_chunks", "chunk_layers"}, exclude_none=True)
     config = StrideformerConfig(
