@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from jobs.command import EXTRA
 from jobs.corpus.storage_errors import storage_error
 from jobs.evaluate_settings import EvaluateSettings
+from jobs.plan_settings import PlanSettings
 from jobs.settings import ClassifySettings, EmbedSettings, load_settings, read_settings_file
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
@@ -30,17 +31,20 @@ JOBS: dict[str, type[BaseModel]] = {
     "embed": EmbedSettings,
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
+    "plan": PlanSettings,
 }
 
 
 def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
-    """The parser of a job: INPUT … OUTPUT, PREDICTIONS or no path, then one flag a field of its settings model."""
+    """The parser of a job: INPUT … OUTPUT, INPUT …, PREDICTIONS or no path, then a flag for each setting."""
     positional: tuple[str, ...] = ()
     paths = ""
     if "predictions" in kind.model_fields:
         positional, paths = ("predictions",), "[PREDICTIONS]"
-    elif "inputs" in kind.model_fields:
+    elif {"inputs", "output"} <= kind.model_fields.keys():
         positional, paths = ("inputs", "output"), "INPUT [INPUT ...] OUTPUT"
+    elif "inputs" in kind.model_fields:
+        positional, paths = ("inputs",), "INPUT [INPUT ...]"
     parser = argparse.ArgumentParser(
         prog=program(name),
         usage=f"{program(name)} {paths} [flags]".replace("  ", " ")
@@ -52,7 +56,8 @@ def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     if positional:
-        metavar = "INPUT ... OUTPUT" if "inputs" in positional else "PREDICTIONS"
+        metavar = {"inputs": "INPUT", "predictions": "PREDICTIONS"}[positional[0]]
+        metavar += " ... OUTPUT" * ("output" in positional)
         parser.add_argument("paths", nargs="*", metavar=metavar, help=_paths_help(kind))
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings; flags win over it.")
     for field_name, field in kind.model_fields.items():
@@ -81,6 +86,10 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
             raise StrideformerError(f"give one folder of PREDICTIONS: {len(paths)} paths were given")
         if paths:
             flags["predictions"] = paths[0]
+    elif "output" not in kind.model_fields:
+        if "inputs" in kind.model_fields and not paths and "inputs" not in file:
+            raise StrideformerError("give at least one INPUT")
+        flags |= {"inputs": paths} if paths else {}
     elif len(paths) == 1 and "embeddings" not in flags and {"inputs", "embeddings"} & file.keys():
         flags["output"] = paths[0]
     elif len(paths) == 1 and "embeddings" not in flags:
@@ -193,7 +202,9 @@ def _paths_help(kind: type[BaseModel]) -> str:
     fields = kind.model_fields
     if "predictions" in fields:
         return (fields["predictions"].description or "").replace("%", "%%")
-    return f"INPUT: {fields['inputs'].description} OUTPUT: {fields['output'].description}".replace("%", "%%")
+    shown = {"INPUT": "inputs", "OUTPUT": "output"}
+    told = [f"{name}: {fields[field].description}" for name, field in shown.items() if field in fields]
+    return " ".join(told).replace("%", "%%")
 
 
 def _comma_separated(value: str) -> list[str]:
