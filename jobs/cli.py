@@ -22,6 +22,7 @@ from jobs.command import EXTRA
 from jobs.corpus.storage_errors import storage_error
 from jobs.evaluate_settings import EvaluateSettings
 from jobs.plan_settings import PlanSettings
+from jobs.report_settings import ReportSettings
 from jobs.settings import ClassifySettings, EmbedSettings, load_settings, read_settings_file
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
@@ -32,15 +33,17 @@ JOBS: dict[str, type[BaseModel]] = {
     "train": TrainSettings,
     "evaluate": EvaluateSettings,
     "plan": PlanSettings,
+    "report": ReportSettings,
 }
 
 
 def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
-    """The parser of a job: INPUT … OUTPUT, INPUT …, PREDICTIONS or no path, then a flag for each setting."""
+    """The parser of a job: INPUT … OUTPUT, INPUT …, one path or none, then one flag a field of its settings model."""
     positional: tuple[str, ...] = ()
     paths = ""
-    if "predictions" in kind.model_fields:
-        positional, paths = ("predictions",), "[PREDICTIONS]"
+    if one := _one_path(kind):
+        positional = (one,)
+        paths = one.upper() if kind.model_fields[one].is_required() else f"[{one.upper()}]"
     elif {"inputs", "output"} <= kind.model_fields.keys():
         positional, paths = ("inputs", "output"), "INPUT [INPUT ...] OUTPUT"
     elif "inputs" in kind.model_fields:
@@ -56,8 +59,7 @@ def build_parser(name: str, kind: type[BaseModel]) -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     if positional:
-        metavar = {"inputs": "INPUT", "predictions": "PREDICTIONS"}[positional[0]]
-        metavar += " ... OUTPUT" * ("output" in positional)
+        metavar = one.upper() if one else "INPUT ... OUTPUT" if "output" in positional else "INPUT"
         parser.add_argument("paths", nargs="*", metavar=metavar, help=_paths_help(kind))
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings; flags win over it.")
     for field_name, field in kind.model_fields.items():
@@ -81,11 +83,11 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
     flags = vars(build_parser(name, kind).parse_intermixed_args(arguments))
     file = read_settings_file(flags.pop("config", None))
     paths = flags.pop("paths", [])
-    if "predictions" in kind.model_fields:
+    if one := _one_path(kind):
         if len(paths) > 1:
-            raise StrideformerError(f"give one folder of PREDICTIONS: {len(paths)} paths were given")
+            raise StrideformerError(f"give one {one.upper()}: {len(paths)} paths were given")
         if paths:
-            flags["predictions"] = paths[0]
+            flags[one] = paths[0]
     elif "output" not in kind.model_fields:
         if "inputs" in kind.model_fields and not paths and "inputs" not in file:
             raise StrideformerError("give at least one INPUT")
@@ -198,10 +200,15 @@ def _without_none(annotation: Any) -> Any:
     return annotation
 
 
+def _one_path(kind: type[BaseModel]) -> str | None:
+    """The field that is the call's only path, of jobs that have no more than one."""
+    return getattr(kind, "one_path", None)
+
+
 def _paths_help(kind: type[BaseModel]) -> str:
     fields = kind.model_fields
-    if "predictions" in fields:
-        return (fields["predictions"].description or "").replace("%", "%%")
+    if one := _one_path(kind):
+        return (fields[one].description or "").replace("%", "%%")
     shown = {"INPUT": "inputs", "OUTPUT": "output"}
     told = [f"{name}: {fields[field].description}" for name, field in shown.items() if field in fields]
     return " ".join(told).replace("%", "%%")

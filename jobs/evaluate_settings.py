@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from strideformer.scored_documents import LENGTH_BUCKETS
 class EvaluateSettings(JobSettings):
     """Compare predictions with the true labels, or a checkpoint with a labelled corpus; calibrate the checkpoint."""
 
+    one_path: ClassVar[str | None] = "predictions"
     predictions: str | None = Field(
         None, description="Output folder of classify, on any filesystem; left out with --corpus or --embeddings."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -21,8 +21,13 @@ LONGEST_TIMEOUT = 1e7
 
 
 class JobSettings(BaseModel):
-    """What every settings model shares: unknown fields are refused, and settings do not change."""
+    """What every settings model shares: unknown fields are refused, and settings do not change.
 
+    Attributes:
+        one_path: the field that is the command's only path, of a job that has no more than one.
+    """
+
+    one_path: ClassVar[str | None] = None
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     @model_validator(mode="before")

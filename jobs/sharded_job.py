@@ -5,7 +5,6 @@ A job module brings its own check, plan and pipeline; what is here is the same f
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -27,7 +26,7 @@ from jobs.output.metrics import JobMetrics
 from jobs.output.profile import print_profile, profile
 from jobs.output.progress import Progress
 from jobs.output.receipt import Receipt, add_up
-from jobs.output.record import OutputFolder, check_same_job, check_usable
+from jobs.output.record import OutputFolder, check_same_job, check_usable, job_id
 from jobs.output.summary import print_summary, success
 from jobs.preflight import Checked
 from jobs.resources import MOST_SHARDS, Resources, alive_nodes, connect, disconnect, share_out
@@ -236,11 +235,6 @@ def receipts_of(dataset: Dataset) -> Iterator[Receipt]:
     """Receipts as the shards are committed; running the dataset is a side effect of taking them."""
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from map(Receipt.from_json, batch.column("receipt").to_pylist())
-
-
-def job_id(fingerprint: dict[str, Any]) -> str:
-    """A short name of what the job computes, written into every part."""
-    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def first_line(error: BaseException) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -73,9 +74,9 @@ class OutputFolder:
         pq.write_table(plan, sink, compression="zstd")
         self.write("_strideformer/plan.parquet", sink.getvalue())
 
-    def read_plan(self) -> pa.Table:
+    def read_plan(self, columns: Sequence[str] | None = None) -> pa.Table:
         filesystem, path = self.at("_strideformer/plan.parquet")
-        return pq.read_table(pa.BufferReader(read_bytes(filesystem, path)))
+        return pq.read_table(pa.BufferReader(read_bytes(filesystem, path)), columns=columns)
 
     def clear(self) -> None:
         """Delete what an earlier job wrote here, and nothing else; our own lease stays.
@@ -142,6 +143,11 @@ class OutputFolder:
     def sweep(self) -> None:
         """Delete temporary files, also those of processes that were killed."""
         delete(*self.at(TEMPORARY_FOLDER))
+
+
+def job_id(fingerprint: Mapping[str, Any]) -> str:
+    """A short name of what a job computes, written into every part."""
+    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _footer(filesystem: pafs.FileSystem, path: str) -> Mapping[bytes, bytes]:

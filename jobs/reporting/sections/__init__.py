@@ -1,0 +1,1 @@
+"""The page's sections, one module each: figures in, HTML out."""
