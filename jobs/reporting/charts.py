@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from jobs.reporting.markup import Html, number, tag
 
-WIDTH, HEIGHT = 480, 170
-TOP, BOTTOM = 22, 24
+# Of the drawing in pixels where it has the room that the page gives it on a desk: text is as large as that around it.
+WIDE, NARROW = (640, 190), (320, 130)
+TOP, BOTTOM = 30, 32
 GAP = 1.5
 
 
@@ -25,7 +26,9 @@ def bar(part: float, whole: float) -> Html:
     )
 
 
-def histogram(title: str, counts: Sequence[int], ranges: Sequence[str], ticks: Sequence[str], what: str) -> Html:
+def histogram(
+    title: str, counts: Sequence[int], ranges: Sequence[str], ticks: Sequence[str], what: str, wide: bool = False
+) -> Html:
     """Counts of consecutive ranges, as a figure.
 
     Args:
@@ -33,10 +36,12 @@ def histogram(title: str, counts: Sequence[int], ranges: Sequence[str], ticks: S
         ranges: of each count, in words: they show where a pointer rests, and the text alternative has the fullest.
         ticks: below the axis, spread evenly from its one end to the other.
         what: is counted, in the plural.
+        wide: by itself, and not beside others.
     """
+    width, height = WIDE if wide else NARROW
     most, total = max(counts, default=0), sum(counts)
-    across = WIDTH / max(1, len(counts))
-    high = HEIGHT - TOP - BOTTOM
+    across = width / max(1, len(counts))
+    high = height - TOP - BOTTOM
     bars = []
     for index, count in enumerate(counts):
         tall = 0.0 if not count else max(high * count / most, 1.0)
@@ -53,15 +58,15 @@ def histogram(title: str, counts: Sequence[int], ranges: Sequence[str], ticks: S
     last = len(ticks) - 1
     for index, tick in enumerate(ticks):
         anchor = "start" if index == 0 else "end" if index == last else "middle"
-        labels.append(tag("text", tick, x=round(WIDTH * index / max(1, last), 2), y=HEIGHT - 6, text_anchor=anchor))
+        labels.append(tag("text", tick, x=round(width * index / max(1, last), 2), y=height - 8, text_anchor=anchor))
     drawing = tag(
         "svg",
-        tag("text", f"most: {number(most)}", x=WIDTH, y=14, text_anchor="end", class_="faint"),
-        tag("line", class_="axis", x1=0, x2=WIDTH, y1=TOP + high, y2=TOP + high),
+        tag("text", f"most: {number(most)}", x=width, y=TOP - 10, text_anchor="end", class_="faint"),
+        tag("line", class_="axis", x1=0, x2=width, y1=TOP + high, y2=TOP + high),
         *bars,
         *labels,
         class_="histogram",
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        viewBox=f"0 0 {width} {height}",
         role="img",
         aria_label=_in_words(title, counts, ranges, what, total),
     )

@@ -22,8 +22,9 @@ from strideformer.errors import StrideformerError
 
 # Reading waits on the storage as much as it computes.
 THREADS = 8
-# Of scores that are in memory at the same time, as in the parts of all threads.
+# Scores of several labels in the parts that are read at the same time, and in one batch, which is looked at in float64.
 MOST_SCORES = 1 << 25
+SCORES_OF_A_BATCH = 1 << 21
 PARTS_AT_ONCE = 64
 OF_ANY = ["num_tokens", "num_chunks", "truncated"]
 OF_AN_EXAMPLE = ["doc_id", "label", "score", "scores", "num_tokens", "truncated", "source", "row"]
@@ -70,7 +71,7 @@ def gather(job: ReportedJob, examples: int) -> Findings:
         found.scores = LabelScores(labels, examples)
     width = len(labels.names) if labels is not None and "scores" in labels.columns else 1
     threads = max(1, min(THREADS, MOST_SCORES // (width * BATCH_ROWS)))
-    rows = max(256, min(BATCH_ROWS, MOST_SCORES // (4 * threads * width)))
+    rows = max(256, min(BATCH_ROWS, SCORES_OF_A_BATCH // width))
     with ThreadPoolExecutor(threads) as pool:
         quarantining: list[int] = []
         of_parts = _some_ahead(pool, lambda shard: _part(job, shard, labels, examples, rows), job.parts)

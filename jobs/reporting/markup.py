@@ -8,8 +8,10 @@ from collections.abc import Sequence
 VOID = {"meta"}
 LONGEST_TEXT = 160
 NOTHING = "\N{EN DASH}"
-# Control characters, which a browser drops or takes offence at, by the pictures that Unicode has of them.
-_VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+# Control characters, which a browser drops or takes offence at, by the pictures that Unicode has of them, where it has
+# any; and those that turn the direction of a text, so that an id may look like another.
+_OTHERS = [*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421} | dict.fromkeys(_OTHERS, 0xFFFD)
 
 
 class Html(str):
@@ -35,12 +37,16 @@ def together(*children: str | None) -> Html:
     return Html("".join(each if isinstance(each, Html) else html.escape(each) for each in children if each is not None))
 
 
-def foreign(value: object) -> Html:
-    """A value of the corpus: cut to a bearable length, visible, and without effect on the direction of what follows."""
-    text = str(value)
-    if len(text) > LONGEST_TEXT:
-        text = f"{text[: LONGEST_TEXT - 40]} … {text[-35:]}"
-    return tag("bdi", text.translate(_VISIBLE))
+def foreign(value: object, longest: int = LONGEST_TEXT) -> Html:
+    """A value of the corpus, without effect on what stands around it."""
+    return tag("bdi", visible(str(value), longest))
+
+
+def visible(text: str, longest: int = LONGEST_TEXT) -> str:
+    """A text of the corpus, cut to a bearable length, and all of it to be seen."""
+    if len(text) > longest:
+        text = f"{text[: longest * 3 // 4]} … {text[-(longest // 5) :]}"
+    return text.translate(_VISIBLE)
 
 
 def table(
@@ -85,5 +91,8 @@ def share(part: float, whole: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """A score or a value in few digits: 0.123, 12.3, 1.23e+09."""
-    return f"{value:.3f}" if abs(value) < 10 and (value == 0 or abs(value) >= 0.001) else f"{value:,.4g}"
+    """A score or a value in few digits: ``0.123``, ``12.30``, ``12,345``, ``1.23e+09``."""
+    size = abs(value)
+    if size < 10 and (size >= 0.001 or not size):
+        return f"{value:.3f}"
+    return f"{value:.2f}" if 10 <= size < 1000 else f"{value:,.0f}" if 1000 <= size < 1e7 else f"{value:.3g}"

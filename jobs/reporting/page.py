@@ -22,6 +22,9 @@ GENERATOR = "strideformer report"
 # Nothing is loaded and nothing runs, whatever a document's id should hold: the style is allowed by its hash alone.
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-{hash}'"
 
+GOES_ON = "This page is of the documents done so far. The job's own command with --resume goes on with the rest."
+GROWS = "This page is of the documents done so far: make it again later."
+
 
 def page(job: ReportedJob, found: Findings) -> str:
     """The whole page."""
@@ -47,6 +50,7 @@ def page(job: ReportedJob, found: Findings) -> str:
             tag("h1", "What the job embedded" if job.embeds else "What the job labelled"),
             tag("p", foreign(job.folder.url), class_="where"),
             tag("p", job.state, class_=f"state {_class(job)}"),
+            None if job.finished else tag("p", GOES_ON if job.running is None else GROWS, class_="note"),
             tag("nav", *links, aria_label="Sections"),
         ),
         tag(
@@ -79,7 +83,7 @@ def _sections(job: ReportedJob, found: Findings) -> list[tuple[str, str, Html]]:
     if total.labelled:
         score = None if scores is None else "mean value" if regression else "mean score"
         sections.append(("lengths", "Lengths", lengths(found.lengths, total, score)))
-    held = quarantine(found.quarantined, total, found.examples, output, job.done)
+    held = quarantine(found.quarantined, total, found.examples, output, job.done, job.finished)
     sections.append(("quarantine", "Quarantine", held))
     sections.append(("job", "What ran", what_ran(job, total)))
     return sections

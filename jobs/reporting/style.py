@@ -53,17 +53,17 @@ tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 7rem; max-width
 tbody td { overflow-wrap: anywhere; }
 th:last-child, td:last-child { padding-right: 0; }
 .number { text-align: right; white-space: nowrap; }
-.bars td:nth-child(2) { width: 34%; min-width: 5rem; vertical-align: middle; }
+.bars td:nth-child(2) { width: 34%; min-width: 5rem; }
 .documents td, .examples td { min-width: 5.5rem; }
 .documents td.number { min-width: 0; }
-.examples td:last-child { min-width: 14rem; }
+.examples tbody th { width: 30%; }
 bdi { overflow-wrap: anywhere; }
-.bar { display: block; width: 100%; height: .7rem; border-radius: 2px; }
+.bar { display: block; width: 100%; height: .7rem; margin-top: .38rem; border-radius: 2px; }
 .fill { fill: var(--fill); } .track { fill: var(--track); } .hover { fill: transparent; }
 g:hover .hover { fill: var(--track); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(17rem, 100%), 1fr)); gap: 1.25rem 2rem; }
 .charts.wide { grid-template-columns: minmax(0, 40rem); }
-figure { margin: .75rem 0; min-width: 0; }
+figure { margin: .75rem 0; min-width: 0; display: flex; flex-direction: column; justify-content: space-between; }
 figcaption { font-weight: 600; font-size: .94rem; overflow-wrap: anywhere; }
 .histogram { display: block; width: 100%; height: auto; overflow: visible; }
 .histogram text { fill: var(--ink); font-size: 14px; }
@@ -78,12 +78,19 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line);
   .facts dd { margin-bottom: .5rem; }
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .tiles dd { font-size: 1.2rem; }
-  .bars td:nth-child(2) { width: 22%; }
-  .histogram text { font-size: 18px; }
+  table { font-size: .88rem; }
+  th, td { padding-right: .6rem; }
+  thead th, thead th.number { white-space: normal; }
+  caption { max-width: calc(100vw - 1.8rem); }
+  .bars td:nth-child(2) { width: 15%; min-width: 2.5rem; }
+  .bars tbody th { min-width: 8rem; }
+  .examples { min-width: 30rem; }
+  .documents { min-width: 36rem; }
+  .wide .histogram text { font-size: 24px; }
 }
 @media print {
   :root {
-    color-scheme: light; --paper: #fff; --panel: #fff; --ink: #000; --faint: #444; --line: #bbb; --fill: #333;
+    color-scheme: light; --paper: #fff; --panel: #fff; --ink: #000; --faint: #444; --line: #bbb; --fill: #2f6fb3;
     --track: #e4e4e4; --good: #000; --warn: #000; --bad: #000;
   }
   body { max-width: none; padding: 0; font-size: 10pt; }

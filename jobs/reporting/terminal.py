@@ -20,7 +20,8 @@ def print_report(job: ReportedJob, found: Findings, where: str) -> None:
     """State, totals, labels, and where the page is."""
     console = plain_console()
     total = found.total
-    table = Table(title=f"{job.folder.url}: {job.state}", title_justify="left", show_header=False)
+    console.print(f"{job.folder.url}: {job.state}.", soft_wrap=True)
+    table = Table(show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
     planned = f"{job.documents:,}"
@@ -39,7 +40,7 @@ def print_report(job: ReportedJob, found: Findings, where: str) -> None:
     console.print(table)
     if found.scores is not None:
         console.print(_values(found) if found.scores.labels.kind == "regression" else _labels(found))
-    console.print(f"Report: {where}")
+    console.print(f"Report: {where}", soft_wrap=True)  # so that a path can be copied
 
 
 def _labels(found: Findings) -> Table:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 from jobs.reporting.label_scores import Labelling
-from jobs.reporting.markup import NOTHING, Html, decimal, foreign, number, table, tag, together
+from jobs.reporting.markup import NOTHING, Html, decimal, foreign, number, table, tag, together, visible
 
 LABELS_OF_A_DOCUMENT = 5
+LONGEST_PLACE = 1000
 
 
 def least_sure(labels: Labelling, rows: list[dict[str, Any]]) -> Html:
@@ -36,12 +38,13 @@ def ends(labels: Labelling, lowest: list[dict[str, Any]], highest: list[dict[str
 
 
 def place(row: dict[str, Any]) -> Html:
-    """A document's id, and below it where it is, unless the id says that already."""
-    where = row["source"] if row["row"] is None else f"{row['source']}#{row['row']}"
-    if row["doc_id"] is None:
+    """A document's id, and below it its file and row, unless the id says that already."""
+    at = "" if row["row"] is None else f"#{row['row']}"
+    where = f"{row['source']}{at}"
+    if row["doc_id"] in (None, where):
         return foreign(where)
-    below = None if row["doc_id"] == where else tag("div", foreign(where), class_="note")
-    return together(foreign(row["doc_id"]), below)
+    file = foreign(posixpath.basename(row["source"] or "") + at)
+    return together(foreign(row["doc_id"]), tag("div", file, class_="note", title=visible(where, LONGEST_PLACE)))
 
 
 def _table(caption: str, heads: list[str], rows: list[list[str | None]], numeric: tuple[int, ...]) -> Html:

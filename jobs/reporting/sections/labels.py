@@ -9,14 +9,16 @@ import numpy as np
 from jobs.reporting.charts import bar, histogram
 from jobs.reporting.histograms import GrowingHistogram
 from jobs.reporting.label_scores import SCORE_BINS, LabelScores
-from jobs.reporting.markup import NOTHING, Html, decimal, foreign, number, share, table, tag, together
+from jobs.reporting.markup import NOTHING, Html, decimal, foreign, number, share, table, tag, together, visible
 
 LABELS_SHOWN = 20
 # Beyond these the page would be slow; `evaluate --json` and SQL over the parts have no such end.
 LABELS_TOLD = 500
 CHARTS = 6
+LONGEST_TITLE = 60
 NEVER_GIVEN_SHOWN = 100
-NOT_HOW_RIGHT = "A score says how sure the model is, not how right. What is right only true labels tell: "
+NOT_HOW_RIGHT = "A score says how sure the model is, not how right it is. That only true labels tell: "
+HOW_RIGHT = "How right the values are only true ones tell: "
 RANGES = [f"{index / SCORE_BINS:.2f} to {(index + 1) / SCORE_BINS:.2f}" for index in range(SCORE_BINS)]
 TICKS = ["0", "0.25", "0.5", "0.75", "1"]
 
@@ -29,8 +31,10 @@ def labels(scores: LabelScores, documents: int, output: str) -> Html:
         documents: labelled ones.
         output: the job's folder, for the command that compares it with true labels.
     """
-    advice = tag("p", NOT_HOW_RIGHT, tag("code", f"strideformer evaluate {output} --labels FILE"), ".", class_="note")
-    if scores.labels.kind == "regression":
+    regression = scores.labels.kind == "regression"
+    command = tag("code", f"strideformer evaluate {output} --labels FILE")
+    advice = tag("p", HOW_RIGHT if regression else NOT_HOW_RIGHT, command, ".", class_="note")
+    if regression:
         return together(_values(scores), advice)
     order = [int(index) for index in np.argsort(-scores.given, kind="stable")]
     given = [index for index in order if scores.given[index]]
@@ -72,7 +76,9 @@ def _table(scores: LabelScores, documents: int, given: list[int]) -> Html:
     heads = ["label", "", "documents", "share", "mean score"]
     names = f"{number(len(given))} of {number(len(scores.labels.names))} labels"
     first = (
-        "Labels" if len(given) <= LABELS_SHOWN else f"The {LABELS_SHOWN} most frequent labels, of {number(len(given))}"
+        "How often each is given"
+        if len(given) <= LABELS_SHOWN
+        else f"The {LABELS_SHOWN} most frequent labels, of {number(len(given))}"
     )
     shown = table(first, heads, rows(given[:LABELS_SHOWN]), numeric=(2, 3, 4), class_="bars")
     rest = given[LABELS_SHOWN:LABELS_TOLD]
@@ -99,21 +105,23 @@ def _never_given(scores: LabelScores, never: list[int]) -> Html | None:
 def _charts(scores: LabelScores, given: list[int]) -> Html:
     several = scores.labels.kind == "multi_label_classification"
     title = "Scores of all documents: of the best label, given or not" if several else "Scores of all documents"
-    overall = histogram(title, scores.overall.tolist(), RANGES, TICKS, "documents")
+    overall = histogram(title, scores.overall.tolist(), RANGES, TICKS, "documents", wide=True)
     heading = tag("h3", "How sure the labels are")
     whole = together(heading, tag("div", overall, class_="charts wide"))
     if len(given) < 2:
         return whole
     each = [
-        histogram(_clipped(scores.labels.names[index]), scores.by_label[index].tolist(), RANGES, TICKS, "documents")
+        histogram(
+            visible(scores.labels.names[index], LONGEST_TITLE),
+            scores.by_label[index].tolist(),
+            RANGES,
+            TICKS,
+            "documents",
+        )
         for index in given[:CHARTS]
     ]
     words = "each label" if len(given) <= CHARTS else f"the {CHARTS} most frequent labels"
     return together(whole, tag("h3", f"Scores of {words}"), tag("div", *each, class_="charts"))
-
-
-def _clipped(name: str) -> str:
-    return name if len(name) <= 60 else f"{name[:57]}…"
 
 
 def _values(scores: LabelScores) -> Html:
@@ -128,17 +136,19 @@ def _values(scores: LabelScores) -> Html:
         for name, values in named[:LABELS_TOLD]
     ]
     heads = ["target", "least", "mean", "greatest"]
-    charts = [_of_values(name, values) for name, values in named[:CHARTS] if values.number]
+    wide = len(named) == 1
+    charts = [_of_values(name, values, wide) for name, values in named[:CHARTS] if values.number]
     return together(
         table("Values", heads, rows, numeric=(1, 2, 3)),
-        tag("div", *charts, class_="charts wide" if len(charts) == 1 else "charts"),
+        tag("div", *charts, class_="charts wide" if wide else "charts"),
     )
 
 
-def _of_values(name: str, values: GrowingHistogram) -> Html:
+def _of_values(name: str, values: GrowingHistogram, wide: bool) -> Html:
     edges = [decimal(float(edge)) for edge in values.edges]
     ranges = [f"{low} to {high}" for low, high in pairwise(edges)]
     middle = decimal(float(values.edges[0] + values.edges[-1]) / 2)
+    ticks = [edges[0], middle, edges[-1]]
     return histogram(
-        f"Values of {_clipped(name)}", values.counts.tolist(), ranges, [edges[0], middle, edges[-1]], "documents"
+        f"Values of {visible(name, LONGEST_TITLE)}", values.counts.tolist(), ranges, ticks, "documents", wide
     )

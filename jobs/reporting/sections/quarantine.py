@@ -13,10 +13,16 @@ from jobs.reporting.sections.documents import place
 
 SOURCES_SHOWN = 10
 REASONS_SHOWN = 40
+LONGEST_DETAIL = 320
 
 
 def quarantine(
-    found: Quarantined, total: Receipt, examples: dict[str, list[dict[str, Any]]], output: str, done: str
+    found: Quarantined,
+    total: Receipt,
+    examples: dict[str, list[dict[str, Any]]],
+    output: str,
+    done: str,
+    finished: bool,
 ) -> Html:
     """The section of the quarantine.
 
@@ -26,9 +32,10 @@ def quarantine(
         examples: documents of each reason.
         output: the job's folder.
         done: the job's word for what it does to a document.
+        finished: whether it has done all.
     """
     if not total.quarantined:
-        return tag("p", f"Empty: every document was {done}.")
+        return tag("p", f"Empty: every document was {done}." if finished else "Empty so far.")
     return together(
         tag("p", "All of them, with their reasons, are in ", tag("code", f"{output}/_quarantine"), "."),
         tag("p", f"{number(found.missing)} of its parts are not there any more: what follows is without them.")
@@ -59,10 +66,10 @@ def _sources(found: Quarantined, total: Receipt) -> Html | None:
         for source, count in found.sources.most_common(SOURCES_SHOWN)
     ]
     whole = f"; {number(total.files_quarantined)} were quarantined whole" if total.files_quarantined else ""
-    heads = ["file", "documents", "share of the quarantine"]
+    heads = ["file", "documents", "share"]
     return table(f"Files with most quarantined documents{whole}", heads, rows, numeric=(1, 2))
 
 
 def _examples(reason: str, rows: list[dict[str, Any]]) -> Html:
-    cells = [[place(row), foreign(without_secrets(str(row["detail"] or "")))] for row in rows]
+    cells = [[place(row), foreign(without_secrets(row["detail"] or ""), LONGEST_DETAIL)] for row in rows]
     return table(f"Examples of {reason}", ["document", "detail"], cells, class_="examples")

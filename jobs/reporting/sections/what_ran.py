@@ -12,7 +12,7 @@ from jobs.output.progress import count, duration
 from jobs.output.receipt import Receipt
 from jobs.reporting.charts import bar
 from jobs.reporting.job import ReportedJob
-from jobs.reporting.markup import Html, foreign, number, share, table, tag, together
+from jobs.reporting.markup import NOTHING, Html, foreign, number, share, table, tag, together
 from jobs.settings import ClassifySettings, EmbedSettings
 from strideformer.errors import StrideformerError
 
@@ -38,7 +38,12 @@ def tiles(job: ReportedJob, total: Receipt) -> Html:
     return tag(
         "dl",
         *(
-            tag("div", tag("dt", name), tag("dd", value), tag("dd", more, class_="more") if more else None)
+            tag(
+                "div",
+                tag("dt", name),
+                tag("dd", value),
+                None if more in (None, NOTHING) else tag("dd", more, class_="more"),
+            )
             for name, value, more in shown
         ),
         class_="tiles",
@@ -47,8 +52,8 @@ def tiles(job: ReportedJob, total: Receipt) -> Html:
 
 def what_ran(job: ReportedJob, total: Receipt) -> Html:
     """The facts of the job, and where its time went."""
-    facts = tag("dl", *(together(tag("dt", name), tag("dd", value)) for name, value in _facts(job, total)))
-    return together(Html(facts.replace("<dl>", '<dl class="facts">', 1)), _time_by_stage(total))
+    facts = [together(tag("dt", name), tag("dd", value)) for name, value in _facts(job, total)]
+    return together(tag("dl", *facts, class_="facts"), _time_by_stage(total))
 
 
 def facts_of_time(job: ReportedJob, total: Receipt) -> list[tuple[str, str]]:
@@ -61,9 +66,8 @@ def facts_of_time(job: ReportedJob, total: Receipt) -> list[tuple[str, str]]:
     if job.seconds:
         rates = f"{total.documents / job.seconds:,.1f} documents/s, {count(total.tokens / job.seconds)} tokens/s"
         facts.append(("took", f"{duration(job.seconds)}, {rates}"))
-    elif job.finished:
-        last = duration(job.totals.get("seconds") or 0)
-        facts.append(("took", f"more than one run; the last of them {last}"))
+    elif job.finished and isinstance(last := job.totals.get("seconds"), int | float):
+        facts.append(("took", f"more than one run, the last of them {duration(last)}"))
     return facts
 
 
@@ -77,36 +81,35 @@ def shown(value: Any, name: str = "value") -> str:
     return without_secrets(words)
 
 
-def _facts(job: ReportedJob, total: Receipt) -> list[tuple[str, Html]]:
+def _facts(job: ReportedJob, total: Receipt) -> list[tuple[str, str]]:
     settings, fingerprint = job.settings, job.fingerprint
-    facts: list[tuple[str, Html | None]] = [
+    versions = ", ".join(f"{name} {each}" for name, each in (job.totals.get("versions") or {}).items())
+    empty = job.totals.get("files_without_documents")
+    facts: list[tuple[str, str | None]] = [
         ("job", tag("code", f"strideformer {'embed' if job.embeds else 'classify'}")),
-        ("model", together(_value(settings, "model"), _hash(fingerprint.get("model")))),
+        ("model", _model(settings, fingerprint)),
         ("chunks", _chunking(fingerprint)),
         ("input", _inputs(settings, fingerprint)),
         ("columns", _columns(settings)),
-        ("early exit", _value(settings, "early_exit")),
+        ("early exit", None if settings.get("early_exit") is None else f"at a confidence of {settings['early_exit']}"),
+        *facts_of_time(job, total),
+        ("duplicates", f"{number(total.duplicates)} documents, computed once" if total.duplicates else None),
+        ("empty files", number(int(empty)) if empty else None),
+        ("other settings", _others(job)),
+        ("versions", foreign(versions, len(versions)) if versions else None),
     ]
-    facts += [(name, Html(tag("span", words))) for name, words in facts_of_time(job, total)]
-    if total.duplicates:
-        facts.append(("duplicates", tag("span", f"{number(total.duplicates)} documents, computed once")))
-    if empty := job.totals.get("files_without_documents"):
-        facts.append(("empty files", tag("span", number(int(empty)))))
-    facts.append(("other settings", _others(job)))
-    versions = job.totals.get("versions") or {}
-    facts.append(("versions", foreign(", ".join(f"{name} {each}" for name, each in versions.items()))))
-    return [(name, value) for name, value in facts if value is not None and value not in ("", "<bdi></bdi>")]
+    return [(name, value) for name, value in facts if value is not None]
 
 
-def _value(settings: dict[str, Any], name: str) -> Html | None:
-    return None if settings.get(name) is None else foreign(shown(settings[name]))
+def _model(settings: dict[str, Any], fingerprint: dict[str, Any]) -> Html | None:
+    if settings.get("model") is None:
+        return None
+    hashed = fingerprint.get("model")
+    short = together(" ", tag("span", str(hashed)[:16], class_="faint")) if hashed else None
+    return together(foreign(shown(settings["model"])), short)
 
 
-def _hash(value: Any) -> Html | None:
-    return None if not value else together(" ", tag("span", str(value)[:16], class_="faint"))
-
-
-def _chunking(fingerprint: dict[str, Any]) -> Html | None:
+def _chunking(fingerprint: dict[str, Any]) -> str | None:
     length, stride, most = (fingerprint.get(name) for name in ("max_length", "stride", "max_chunks"))
     if length is None:
         return None
@@ -129,12 +132,10 @@ def _inputs(settings: dict[str, Any], fingerprint: dict[str, Any]) -> Html | Non
 def _columns(settings: dict[str, Any]) -> Html | None:
     if settings.get("embeddings"):
         return None
-    words = [f"text {shown(settings.get('text_column'))}"]
-    words += [
-        f"{name} {shown(settings[f'{name}_column'])}" for name in ("pair", "id") if settings.get(f"{name}_column")
-    ]
+    named = ("text", "pair", "id")
+    words = [f"{name}: {shown(settings[f'{name}_column'])}" for name in named if settings.get(f"{name}_column")]
     if settings.get("keep_columns"):
-        words.append(f"kept {shown(settings['keep_columns'])}")
+        words.append(f"kept: {shown(settings['keep_columns'])}")
     return foreign("; ".join(words))
 
 
