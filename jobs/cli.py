@@ -23,7 +23,8 @@ from jobs.corpus.storage_errors import storage_error
 from jobs.evaluate_settings import EvaluateSettings
 from jobs.plan_settings import PlanSettings
 from jobs.report_settings import ReportSettings
-from jobs.settings import ClassifySettings, EmbedSettings, load_settings, read_settings_file
+from jobs.settings import ClassifySettings, EmbedSettings
+from jobs.settings_file import load_settings, read_settings_file
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
 

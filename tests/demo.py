@@ -40,7 +40,7 @@ def main(output: str) -> int:
     right = pc.sum(pc.equal(rows.column("label"), rows.column("working_group"))).as_py()
     print(
         f"\n{right} of {rows.num_rows} labels are the RFC's working group; the model was trained on other RFCs.\n"
-        f"Look at it yourself: {output}/part-*.parquet"
+        f"Look at it yourself: {output}/part-*.parquet, or make a page of it: strideformer report {output}"
     )
     return 0
 

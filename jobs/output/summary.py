@@ -87,5 +87,7 @@ def print_summary(total: Receipt, before: Receipt, seconds: float, output: str, 
             labels.add_row(f"{len(ordered) - LABELS_SHOWN} more", "", "")
         console.print(labels)
     if total.quarantined:
-        console.print(f"{total.quarantined:,} documents are in {output}/_quarantine with their reasons.")
-    console.print(f"Output: {output}")
+        console.print(
+            f"{total.quarantined:,} documents are in {output}/_quarantine with their reasons.", soft_wrap=True
+        )
+    console.print(f"Output: {output}", soft_wrap=True)

@@ -9,7 +9,8 @@ import pytest
 
 from jobs import cli
 from jobs.evaluate_settings import EvaluateSettings
-from jobs.settings import ClassifySettings, EmbedSettings, load_settings
+from jobs.settings import ClassifySettings, EmbedSettings
+from jobs.settings_file import load_settings
 from jobs.settings_table import settings_table
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError

@@ -15,7 +15,7 @@ import pytest
 from jobs import plan
 from jobs.corpus.storage import read_bytes, resolve
 from jobs.plan_settings import PlanSettings
-from jobs.settings import load_settings
+from jobs.settings_file import load_settings
 from strideformer.errors import StrideformerError
 from tests.tiny import texts, write_corpus
 

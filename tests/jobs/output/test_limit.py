@@ -4,7 +4,8 @@ import pytest
 
 from jobs.output.limit import QuarantineLimit, TooManyQuarantinedError
 from jobs.output.receipt import Receipt
-from jobs.settings import ClassifySettings, load_settings
+from jobs.settings import ClassifySettings
+from jobs.settings_file import load_settings
 from strideformer.errors import StrideformerError
 
 
