@@ -15,7 +15,7 @@ from strideformer.errors import StrideformerError
 EPOCHS_UNFROZEN = 4
 BATCH_SIZE = 16
 # A baseline is trained at once, in this process.
-NOT_OF_BASELINES = ("workers", "resume", "report_to")
+NOT_OF_BASELINES = ("workers", "resume", "report_to", "include_first_model")
 # Over a frozen encoder as many passes as show so many documents, within these bounds: see tests/benchmarks/ACCURACY.md.
 DOCUMENTS_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 24_000, 12, 30
 
@@ -108,6 +108,11 @@ class TrainSettings(LabelledSettings):
     )
     freeze_first_model: bool = Field(
         True, description="Embed every document once and train the aggregator alone; --no-… trains the encoder too."
+    )
+    include_first_model: bool = Field(
+        False,
+        description="Write a frozen encoder into the checkpoint, too, for machines that do not have it under its name; "
+        "one that is trained always is.",
     )
     aggregator: dict[str, Any] = Field(
         default_factory=dict,

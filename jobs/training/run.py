@@ -23,7 +23,10 @@ from strideformer.errors import StrideformerError
 from strideformer.training.selection import choose_metric, spread_within_documents
 
 # Settings that change nothing of the result, so that a run may be resumed with others.
-IRRELEVANT = {"output", "embeddings", "resume", "report_to", "compare_baselines", "storage_option", "dataset_path"}
+IRRELEVANT = {
+    *("output", "embeddings", "resume", "report_to", "compare_baselines", "storage_option", "dataset_path"),
+    "include_first_model",
+}
 
 # Below this standard deviation the logits of a document's chunks are as good as the same. On oral arguments it is 0.29
 # after training and 0.24 before.
@@ -140,7 +143,8 @@ def _save(
     result: Any,
     cut: str,
 ) -> None:
-    model.save_pretrained(folder.output, include_first_model=not settings.freeze_first_model)
+    whole = settings.include_first_model or not settings.freeze_first_model
+    model.save_pretrained(folder.output, include_first_model=whole)
     preparation.tokenizer.save_pretrained(folder.output)
     verdict = compare_with_tfidf(settings, data, result.figures, result.logits)
     card = model_card(settings, model.config, data, result.figures, result.logits, verdict, cut)

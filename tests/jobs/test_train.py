@@ -21,6 +21,7 @@ from jobs.train_settings import TrainSettings
 from jobs.training.run import cut_documents
 from strideformer import Pipeline, Strideformer
 from strideformer.errors import StrideformerError
+from strideformer.locations import checkpoint_folders
 from tests.tiny import save_tiny_checkpoint, tiny_tokenizer
 
 TOPICS = {"law": "court law tax union".split(), "network": "packet route server client".split()}
@@ -79,6 +80,21 @@ def test_a_trained_checkpoint_labels_documents_it_has_not_seen(tmp_path: Path, e
     assert (tmp_path / "model" / "tokenizer.json").exists()
     with pytest.raises(StrideformerError, match="exists: choose a folder that does not"):
         train.run(settings(tmp_path, encoder))
+
+
+def test_a_checkpoint_with_its_frozen_encoder_needs_no_other_folder(tmp_path: Path, encoder: Path) -> None:
+    corpus(tmp_path / "train.parquet", 80, 1)
+    texts, _ = corpus(tmp_path / "other.parquet", 10, 3)
+    ours = shutil.copytree(encoder, tmp_path / "encoder")
+    common = {"validation": "0.25", "epochs": 2, "compare_baselines": False}
+    train.run(settings(tmp_path, ours, **common))
+    train.run(settings(tmp_path, ours, **common, include_first_model=True, output=str(tmp_path / "whole")))
+    expected = [prediction.scores for prediction in Pipeline(tmp_path / "model", device="cpu")(texts)]
+    ours.rename(tmp_path / "elsewhere")
+    with pytest.raises(StrideformerError, match="is no folder"):
+        Pipeline(tmp_path / "model", device="cpu")
+    assert [prediction.scores for prediction in Pipeline(tmp_path / "whole", device="cpu")(texts)] == expected
+    assert checkpoint_folders(str(tmp_path / "whole")).keys() == {"checkpoint"}
 
 
 def test_the_aggregator_may_be_narrower_than_the_encoder(tmp_path: Path, encoder: Path) -> None:
