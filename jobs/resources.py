@@ -119,19 +119,19 @@ def share_out(
         growth = min(max(1, maximum // GPUS_OF_SMALL_SHARDS), MOST_GROWTH)
         size = {"shard_bytes": growth * SHARD_BYTES["gpu"], "shard_rows": growth * SHARD_ROWS["gpu"]}
         return Resources(minimum, maximum, 1.0, reserve, reading, 1, **size)
-    # Shares of the smallest node, of which as many as there are actors have room on all nodes.
+    # Shares of the smallest node, of which as many as there are actors have room on all nodes. Of a pool that may grow
+    # only as many as these nodes should have: the others are for nodes that join.
+    at_once = min(max(automatic, minimum), maximum) + aggregators
     per_node = next(
-        parts
-        for parts in itertools.count(1)
-        if sum(int(number * parts / smallest) for number in cpus) >= maximum + aggregators
+        parts for parts in itertools.count(1) if sum(int(number * parts / smallest) for number in cpus) >= at_once
     )
     spare = smallest - reading - TASKS_AT_ONCE * COMMIT_CPUS
     reserve = math.floor(spare / per_node * 100) / 100
     if reserve < SMALLEST_SHARE:
         room = sum(int(number / smallest * int(spare / SMALLEST_SHARE)) for number in cpus)
         raise StrideformerError(
-            f"{maximum} encoders and {aggregators} aggregators are more than the Ray cluster has room for: "
-            f"ask for at most {room}, or for one a core, which is faster"
+            f"{at_once - aggregators} encoders and {aggregators} aggregators are more than the Ray cluster has room "
+            f"for: ask for at most {room}, or for one a core, which is faster"
         )
     threads = max(1, int(smallest // per_node))
     return Resources(

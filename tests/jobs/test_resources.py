@@ -30,7 +30,7 @@ def test_no_gpu_idles_for_want_of_a_cpu_beside_it(nodes: list[dict[str, float]])
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 4, 16, 64])
-@pytest.mark.parametrize("encoders", ["auto", "1", "2", "4", "1:4"])
+@pytest.mark.parametrize("encoders", ["auto", "1", "2", "4"])
 @pytest.mark.parametrize("aggregators", [0, 1])
 def test_there_is_always_room_for_two_tasks_and_two_commits(cpus: int, encoders: str, aggregators: int) -> None:
     shared = share_out([{"CPU": cpus}, {"CPU": cpus}], encoders, aggregators=aggregators)
@@ -65,6 +65,14 @@ def test_min_and_max() -> None:
     shared = share_out([{"CPU": 8}], "2:5")
     assert (shared.min_encoders, shared.max_encoders) == (2, 5)
     assert shared.min_shards == 80
+
+
+def test_a_pool_that_may_grow_is_sized_for_the_nodes_that_are_there() -> None:
+    one, two = share_out([{"CPU": 8}]), share_out([{"CPU": 8}], "2")
+    for encoders, like in (("1:8", one), ("2:8", two)):
+        shared = share_out([{"CPU": 8}], encoders)
+        assert (shared.encoder_cpus, shared.threads) == (like.encoder_cpus, like.threads)
+    assert share_out([{"CPU": 8}, {"CPU": 8}], "1:8").threads == 8
 
 
 def test_one_encoder_needs_fewer_shards_than_several_each() -> None:
