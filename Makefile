@@ -11,7 +11,7 @@ MINUTES := 5
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-heavy fuzz chaos lint format bench bench-scale clean
+.PHONY: help demo test test-heavy test-cluster fuzz chaos lint format bench bench-scale clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,9 @@ test: $(VENV)/ready-test  ## run the tests
 
 test-heavy: $(VENV)/ready-heavy  ## what is too slow for every change: 1 GB lines, 100,000 files, killed encoders, training on Ray (2 GB of disk)
 	@$(BIN)/python -m pytest tests/heavy -s --timeout 1800
+
+test-cluster: $(VENV)/ready-test  ## the launchers of cluster/ on a real Slurm, in network namespaces: as root, with Debian's slurm-wlm, munge, iproute2
+	@$(BIN)/python -m pytest tests/cluster -rs
 
 fuzz: $(VENV)/ready-test  ## any bytes as input for MINUTES minutes
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
