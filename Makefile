@@ -56,7 +56,7 @@ test: $(VENV)/ready-test  ## run the tests
 test-heavy: $(VENV)/ready-heavy  ## what is too slow for every change: 1 GB lines, 100,000 files, killed encoders, training on Ray (2 GB of disk)
 	@$(BIN)/python -m pytest tests/heavy -s --timeout 1800
 
-test-cluster: $(VENV)/ready-test  ## the launchers of cluster/ on a real Slurm, in network namespaces: as root, with Debian's slurm-wlm, munge, iproute2
+test-cluster: $(VENV)/ready-test  ## the launchers of cluster/ on a real Slurm, and over ssh, in network namespaces: as root, with Debian's slurm-wlm, munge, iproute2, openssh-server, rsync
 	@$(BIN)/python -m pytest tests/cluster -rs
 
 fuzz: $(VENV)/ready-test  ## any bytes as input for MINUTES minutes
