@@ -57,7 +57,7 @@ test-heavy: $(VENV)/ready-heavy  ## what is too slow for every change: 1 GB line
 	@$(BIN)/python -m pytest tests/heavy -s --timeout 1800
 
 test-cluster: $(VENV)/ready-test  ## the launchers of cluster/ on a real Slurm, and over ssh, in network namespaces: as root, with Debian's slurm-wlm, munge, iproute2, openssh-server, rsync
-	@$(BIN)/python -m pytest tests/cluster -rs
+	@$(BIN)/python -m pytest tests/launchers -rs
 
 fuzz: $(VENV)/ready-test  ## any bytes as input for MINUTES minutes
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.chaos.processes import titles
-from tests.cluster import nodes, slurm
-from tests.cluster.slurm import ROOT, SCRIPT, Slurm, wait_until
+from tests.launchers import nodes, slurm
+from tests.launchers.slurm import ROOT, SCRIPT, Slurm, wait_until
 
 DATA = ROOT / "tests" / "data"
 SAMPLE = DATA / "rfc-sample" / "rfcs.parquet"

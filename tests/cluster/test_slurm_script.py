@@ -1,4 +1,4 @@
-"""cluster/slurm/classify.sbatch as far as it can be read without a Slurm; tests/cluster runs it on one."""
+"""cluster/slurm/classify.sbatch as far as it can be read without a Slurm; tests/launchers runs it on one."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ import pytest
 import yaml
 
 from tests.chaos.processes import titles
-from tests.cluster import nodes
-from tests.cluster.slurm import wait_until
+from tests.launchers import nodes
+from tests.launchers.slurm import wait_until
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "cluster" / "on-premises" / "cluster.yaml"

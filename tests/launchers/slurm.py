@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.cluster.nodes import Nodes
+from tests.launchers.nodes import Nodes
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "cluster" / "slurm" / "classify.sbatch"
