@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -27,6 +28,10 @@ from jobs.settings import ClassifySettings, EmbedSettings
 from jobs.settings_file import load_settings, read_settings_file
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
+
+TERMINATED = "stopped by SIGTERM"
+# Slurm and Kubernetes end a process 30 seconds after SIGTERM.
+SECONDS_TO_STOP = 25.0
 
 JOBS: dict[str, type[BaseModel]] = {
     "classify": ClassifySettings,
@@ -113,11 +118,16 @@ def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arg
     SIGTERM stops a job as Ctrl-C does: what it holds is released, and what is committed stays.
     """
     terminated = threading.Event()
+
+    def say(how: str) -> None:
+        goes_on = "; the same command with --resume goes on" if "resume" in kind.model_fields else ""
+        print(f"{program(name)}: {how}{goes_on}", file=sys.stderr, flush=True)
+
     # A library's log that cannot be written, as on a full disk, is no news beside the job's own words.
     logging.raiseExceptions = False
     try:
         settings = parse(name, kind, arguments)
-        with stopped_by_sigterm(terminated):
+        with stopped_by_sigterm(terminated, lambda: say(TERMINATED)):
             run(settings)
     except StrideformerError as error:
         print(f"{program(name)}: {error}", file=sys.stderr)
@@ -129,19 +139,30 @@ def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arg
         print(f"{program(name)}: {storage_error(error, str(error.filename or 'a file'))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # without words of its own: Ray raises it anew
-        how = "stopped by SIGTERM" if terminated.is_set() else "interrupted"
-        goes_on = "; the same command with --resume goes on" if "resume" in kind.model_fields else ""
-        print(f"{program(name)}: {how}{goes_on}", file=sys.stderr)
+        say(TERMINATED if terminated.is_set() else "interrupted")
         return 1
     return 0
 
 
 @contextmanager
-def stopped_by_sigterm(terminated: threading.Event) -> Iterator[None]:
-    """Have SIGTERM set the event and raise KeyboardInterrupt in the main thread, as Ctrl-C does."""
+def stopped_by_sigterm(terminated: threading.Event, last_words: Callable[[], None]) -> Iterator[None]:
+    """Have SIGTERM set the event and raise KeyboardInterrupt in the main thread, as Ctrl-C does.
+
+    What then takes longer than SECONDS_TO_STOP is given up, with the last words and exit code 1: where the whole
+    cluster was told to stop, Ray waits in vain for its other processes.
+    """
+
+    def end() -> None:
+        last_words()
+        os._exit(1)
+
+    timer = threading.Timer(SECONDS_TO_STOP, end)
+    timer.daemon = True
 
     def stop(_signal: int, _frame: types.FrameType | None) -> None:
-        terminated.set()
+        if not terminated.is_set():
+            terminated.set()
+            timer.start()
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
@@ -151,6 +172,7 @@ def stopped_by_sigterm(terminated: threading.Event) -> Iterator[None]:
     try:
         yield
     finally:
+        timer.cancel()
         signal.signal(signal.SIGTERM, before)
 
 

@@ -248,3 +248,21 @@ def test_a_signal_stops_a_job_with_a_sentence(number: str, words: str) -> None:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stdout) == (1, "released\n")
     assert result.stderr == f"strideformer classify: {words}; the same command with --resume goes on\n"
+
+
+def test_what_does_not_stop_in_time_is_given_up_with_the_same_sentence() -> None:
+    program = (
+        "import signal, sys, time\n"
+        "from jobs import cli\n"
+        "from jobs.settings import ClassifySettings\n"
+        "cli.SECONDS_TO_STOP = 0.5\n"
+        "def run(settings):\n"
+        "    try:\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "    finally:\n"
+        "        time.sleep(60)\n"
+        "sys.exit(cli.run_command('classify', ClassifySettings, run, ['in', 'out', '--model', 'm']))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert result.returncode == 1
+    assert result.stderr == "strideformer classify: stopped by SIGTERM; the same command with --resume goes on\n"
