@@ -11,7 +11,7 @@ from rich.table import Table
 
 from jobs.evaluation.calibrate import Calibration
 from jobs.evaluation.match import Coverage
-from jobs.output.console import plain_console
+from jobs.output.console import figure_table, plain_console
 from strideformer.metrics import CONFUSIONS, Comparison, Confusion, Evaluation, Figure, Figures
 
 # Beyond these a table is longer than a page or wider than a terminal; the JSON file holds everything,
@@ -51,7 +51,7 @@ def print_evaluation(
         console.width = WIDTH_OF_A_FILE
     for line in coverage_lines(coverage):
         console.print(line)
-    table = _table("figure", "value", "95 % interval", title="Figures")
+    table = figure_table("figure", "value", "95 % interval", title="Figures")
     for name, figure in evaluation.figures.items():
         table.add_row(TITLES[name], _value(name, figure.value), _interval(name, figure))
     if of_all is not None and coverage.evaluated < coverage.labels:
@@ -95,7 +95,9 @@ def coverage_lines(coverage: Coverage) -> list[str]:
 
 def _lengths(evaluation: Evaluation) -> Table:
     shown = list(evaluation.figures)[:2]
-    table = _table("tokens", "documents", *(f"{TITLES[name]} (95 % interval)" for name in shown), title="By length")
+    table = figure_table(
+        "tokens", "documents", *(f"{TITLES[name]} (95 % interval)" for name in shown), title="By length"
+    )
     rows = [(_range(row.above, row.up_to), row) for row in evaluation.by_length]
     if evaluation.truncated is not None:
         above = evaluation.truncated.above
@@ -115,7 +117,7 @@ def _labels(evaluation: Evaluation) -> Table:
     rows = sorted(evaluation.per_label, key=lambda row: row.f1)
     left_out = max(len(rows) - LABELS_SHOWN, 0)
     title = f"The {LABELS_SHOWN} labels of lowest F1, of {len(rows)}" if left_out else "Labels, lowest F1 first"
-    table = _table("label", "precision", "recall", "F1 (95 % interval)", "support", "given", title=title)
+    table = figure_table("label", "precision", "recall", "F1 (95 % interval)", "support", "given", title=title)
     for row in rows[:LABELS_SHOWN]:
         f1 = f"{row.f1:.3f}" + ("" if row.f1_low is None else f" ({row.f1_low:.3f} to {row.f1_high:.3f})")
         table.add_row(row.label, f"{row.precision:.3f}", f"{row.recall:.3f}", f1, f"{row.support:,}", f"{row.given:,}")
@@ -124,14 +126,14 @@ def _labels(evaluation: Evaluation) -> Table:
 
 def _matrix(names: Sequence[str], confusion: list[list[int]]) -> Table:
     numbers = [str(number) for number in range(1, len(names) + 1)]
-    table = _table("true label \\ given label", *numbers, title="Confusion matrix")
+    table = figure_table("true label \\ given label", *numbers, title="Confusion matrix")
     for number, name, row in zip(numbers, names, confusion, strict=True):
         table.add_row(f"{number} {name}", *(f"{count:,}" if count else "·" for count in row))
     return table
 
 
 def _confusions(confusions: Sequence[Confusion]) -> Table:
-    table = _table("true label", "given label", "documents", title=f"The {CONFUSIONS} most frequent confusions")
+    table = figure_table("true label", "given label", "documents", title=f"The {CONFUSIONS} most frequent confusions")
     for confusion in confusions:
         table.add_row(confusion.true, confusion.given, f"{confusion.documents:,}")
     return table
@@ -139,7 +141,7 @@ def _confusions(confusions: Sequence[Confusion]) -> Table:
 
 def _print_comparison(console: Console, comparison: Comparison) -> None:
     title = f"Minus the other predictions, on {comparison.documents:,} documents of both"
-    table = _table("figure", "difference", "95 % interval", title=title)
+    table = figure_table("figure", "difference", "95 % interval", title=title)
     for name, figure in comparison.differences.items():
         table.add_row(TITLES[name], _value(name, figure.value, sign="+"), _interval(name, figure, sign="+"))
     console.print(table)
@@ -156,18 +158,10 @@ def _print_calibration(console: Console, names: Sequence[str], calibration: Cali
         pairs = [f"{name} {value:.3f}" for name, value in zip(names, calibration.thresholds, strict=True)]
         more = "" if len(pairs) <= LABELS_SHOWN else ", …"
         console.print(f"Thresholds: {', '.join(pairs[:LABELS_SHOWN])}{more}.")
-    table = _table("figure", "before", "after", title="On these documents, on which it was fitted")
+    table = figure_table("figure", "before", "after", title="On these documents, on which it was fitted")
     for name, value in calibration.before.items():
         table.add_row(TITLES[name], _value(name, value), _value(name, calibration.after[name]))
     console.print(table)
-
-
-def _table(first: str, *others: str, title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
 
 
 def _value(name: str, value: float, sign: str = "") -> str:

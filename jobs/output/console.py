@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.table import Table
 
 
 def plain_console(highlight: bool = True) -> Console:
     """A console that shows labels and paths as they are: rich would read markup in brackets and emoji in colons."""
     return Console(highlight=highlight, markup=False, emoji=False)
+
+
+def figure_table(first: str, *others: str, title: str) -> Table:
+    """A table of figures to the right of what they are of."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 
-from jobs.output.console import plain_console
+from jobs.output.console import figure_table, plain_console
 from jobs.output.progress import count
 from jobs.planning.alternatives import Alternative
 from jobs.planning.encoder_rate import EncoderRate
@@ -99,7 +98,7 @@ def print_outlook(outlook: Outlook) -> None:
 
 
 def _print_inventory(console: Console, inventory: Inventory) -> None:
-    table = _table("format", "files", "stored", "documents", "read of each to count them", title="Corpus")
+    table = figure_table("format", "files", "stored", "documents", "read of each to count them", title="Corpus")
     for row in inventory.formats:
         table.add_row(row.format, f"{row.files:,}", _bytes(row.bytes), f"{row.documents:,}", row.read)
     if len(inventory.formats) > 1:
@@ -113,7 +112,7 @@ def _print_inventory(console: Console, inventory: Inventory) -> None:
 
 def _print_spread(console: Console, outlook: Outlook) -> None:
     many = f"all {outlook.sampled:,} documents" if outlook.whole else f"{outlook.sampled:,} documents, drawn at random"
-    table = _table("a document has", "median", "mean", "90 %", "99 %", "most", title=f"Read: {many}")
+    table = figure_table("a document has", "median", "mean", "90 %", "99 %", "most", title=f"Read: {many}")
     for name, spread in (("tokens", outlook.tokens_a_document), ("chunks", outlook.chunks_a_document)):
         if spread is not None:
             cells = (spread.median, spread.p90, spread.p99, spread.most)
@@ -131,7 +130,7 @@ def _print_totals(console: Console, outlook: Outlook) -> None:
         f"{chunking.max_chunks:,} of a document."
     )
     title = f"All {outlook.inventory.documents:,} documents, {'counted' if outlook.whole else 'extrapolated'}"
-    table = _table("in all", "", *([] if outlook.whole else ["95 % interval"]), title=title)
+    table = figure_table("in all", "", *([] if outlook.whole else ["95 % interval"]), title=title)
     rows = {
         "tokens": totals.tokens,
         "chunks": totals.chunks,
@@ -148,7 +147,7 @@ def _print_totals(console: Console, outlook: Outlook) -> None:
 def _print_times(console: Console, outlook: Outlook) -> None:
     known = outlook.rate is not None
     columns = ["time", "95 % interval"] if known and not outlook.whole else ["time"] if known else []
-    table = _table("encoders", "shards", *columns, title=f"{outlook.job.capitalize()}")
+    table = figure_table("encoders", "shards", *columns, title=f"{outlook.job.capitalize()}")
     for row in outlook.times:
         cells = [_hours(row.hours), f"{_hours(row.low)} to {_hours(row.high)}"] if known else []
         table.add_row(f"{row.encoders:,}", f"{row.shards:,}", *cells[: len(columns)])
@@ -175,7 +174,7 @@ def _print_alternatives(console: Console, outlook: Outlook) -> None:
     columns = ["stride", "max_chunks", "chunks", "encoding"]
     if hours is not None:
         columns.append(f"time of {outlook.times[0].encoders:,}")
-    table = _table("settings", *columns, "cut short", "text not read", title="Other settings")
+    table = figure_table("settings", *columns, "cut short", "text not read", title="Other settings")
     for row in outlook.alternatives:
         cells = [f"{row.stride:,}", f"{row.max_chunks:,}", _number(row.chunks), _share(row.cost, 0)]
         if hours is not None:
@@ -183,14 +182,6 @@ def _print_alternatives(console: Console, outlook: Outlook) -> None:
         table.add_row(row.name, *cells, _share(row.truncated, 1), _share(row.unread, 1))
     console.print(table)
     console.print("A model labels best as it was trained: what other settings do to its labels, evaluate tells.")
-
-
-def _table(first: str, *others: str, title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
 
 
 def _reasons(reasons: dict[str, int]) -> str:
