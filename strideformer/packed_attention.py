@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -10,11 +9,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from strideformer.chunk_batches import PackedChunks
-
-# Attention scores that are computed at once on a CPU: those of one chunk of 384 tokens with 12 heads, 3.5 MB of bf16.
-SCORES_IN_CACHE = 12 * 384**2
-# Sums of 2^score of which the products with values neither overflow nor lose what is small.
-LEAST_SUM, MOST_SUM = 2.0**-100, 2.0**100
+from strideformer.packed_linear import onednn_is_ahead
+from strideformer.product_attention import BatchedProducts, ProductsByHead
 
 # (num_tokens, 3, heads, head_size) queries, keys and values → (num_tokens, heads * head_size) contexts.
 Attention = Callable[[Tensor, PackedChunks], Tensor]
@@ -25,13 +21,16 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> Callable[[], A
 
     CUDA in half precision has flash attention for packed sequences, which needs neither padding nor a mask.
     On a CPU the fused kernel gains nothing from bf16 (24 to 29 ms a layer for 8 chunks of 384 tokens on a Zen 4,
-    against 12.4 ms for two matrix products and a softmax), but is the better one in fp32, where it keeps the
-    scores in cache (21 ms against 71 ms on a Zen 3).
+    against 12.4 ms for two matrix products and a softmax). In fp32 it keeps the scores in cache (21 ms against 71 ms
+    for the products that torch has, on a Zen 3); the products of oneDNN are faster still with AVX-512 (0.69 times as
+    long on a Zen 5), but not with AVX2.
     """
     if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
         return _packed_flash_attention
     if device.type == "cpu":
-        return AttentionByProducts if dtype is torch.bfloat16 else attention_by_runs
+        if dtype is torch.bfloat16:
+            return BatchedProducts
+        return ProductsByHead if dtype is torch.float32 and onednn_is_ahead(("AVX512",)) else attention_by_runs
     return fused_attention
 
 
@@ -64,54 +63,6 @@ def attend_by_runs(qkv: Tensor, chunks: PackedChunks) -> Tensor:
         contexts[start:end].view(alike, length, heads, head_size).copy_(found)
         start = end
     return contexts.flatten(1)
-
-
-class AttentionByProducts:
-    """Product, softmax, product, over a few chunks of one length at a time: no padding, no mask.
-
-    The scores of each few go into the same memory, so that they stay in cache between the steps.
-
-    A softmax subtracts the largest score of each row first, lest the exponential overflow. Few layers have such
-    scores, and in bf16 reading them twice more takes longer than either product: so 2^score is taken as it is, and
-    the contexts are divided by its sums. Where a sum shows that this was too bold, a softmax is taken instead, and
-    from then on in this layer (in MiniLM-L6 in the first alone, whose scores reach 84).
-    """
-
-    bold = True
-
-    def __call__(self, qkv: Tensor, chunks: PackedChunks) -> Tensor:
-        heads, head_size = qkv.shape[2:]
-        contexts = qkv.new_empty((len(qkv), heads, head_size))
-        room = qkv.new_empty(max(SCORES_IN_CACHE, heads * chunks.longest**2))
-        start = 0
-        for alike, length in chunks.runs:
-            at_once = max(1, SCORES_IN_CACHE // (heads * length**2))
-            for first in range(0, alike, at_once):
-                few = min(at_once, alike - first)
-                end = start + few * length
-                grid = qkv[start:end].view(few, length, 3, heads, head_size).permute(2, 0, 3, 1, 4)
-                query, key, value = grid.reshape(3, few * heads, length, head_size)
-                context = self._attend(query, key, value, room)
-                found = context.view(few, heads, length, head_size).transpose(1, 2)
-                contexts[start:end].view(few, length, heads, head_size).copy_(found)
-                start = end
-        return contexts.flatten(1)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, room: Tensor) -> Tensor:
-        """(rows, length, head_size) queries, keys and values to contexts of the same shape."""
-        rows, length, head_size = query.shape
-        scores = room[: rows * length**2].view(rows, length, length)
-        scale = head_size**-0.5
-        if self.bold:
-            torch.baddbmm(scores, query, key.transpose(1, 2), beta=0, alpha=scale * math.log2(math.e), out=scores)
-            torch.exp2(scores, out=scores)
-            sums = scores.sum(-1, keepdim=True)
-            least, most = torch.aminmax(sums)
-            if float(least) > LEAST_SUM and float(most) < MOST_SUM:
-                return torch.bmm(scores, value).div_(sums)
-            self.bold = False
-        torch.baddbmm(scores, query, key.transpose(1, 2), beta=0, alpha=scale, out=scores)
-        return torch.bmm(torch.softmax(scores, dim=-1, out=scores), value)
 
 
 def _packed_flash_attention() -> Attention:

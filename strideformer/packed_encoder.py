@@ -23,6 +23,8 @@ ROBERTA_TYPES = {"roberta", "xlm-roberta", "camembert"}
 PACKED_TYPES = BERT_TYPES | ROBERTA_TYPES
 # How far the least cosine of token states on random chunks may be from 1: a hundred times what rounding does.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 2e-2}
+# Tokens of the longer of two chunks on which both forwards are compared: those of most chunks, or more.
+LONGEST_CHECKED = 512
 
 logger = logging.getLogger(__name__)
 
@@ -114,12 +116,14 @@ def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
 
 @torch.inference_mode()
 def _least_cosine(model: PreTrainedModel, packed: PackedEncoder) -> float:
-    """Over the tokens of two random chunks of different lengths."""
+    """Over the tokens of two random chunks of different lengths, the first as long as chunks are."""
     device, config = model.device, model.config
+    longest = min(LONGEST_CHECKED, int(config.max_position_embeddings) - packed.first_position)
+    lengths = [longest, min(4, longest)]
     generator = torch.Generator().manual_seed(0)
     chunks = []
     expected = []
-    for length in (7, 4):
+    for length in lengths:
         # Ids from the upper half: RoBERTa's own position ids skip the padding token, a low one.
         ids = torch.randint(config.vocab_size // 2, config.vocab_size, (length,), generator=generator).to(device)
         chunks.append(ids)
@@ -128,12 +132,12 @@ def _least_cosine(model: PreTrainedModel, packed: PackedEncoder) -> float:
     batch = PackedChunks(
         input_ids=ids,
         token_type_ids=torch.zeros_like(ids),
-        positions=torch.tensor([*range(7), *range(4)], device=device),
-        offsets=torch.tensor([0, 7, 11], dtype=torch.int32, device=device),
+        positions=torch.cat([torch.arange(length, device=device) for length in lengths]),
+        offsets=torch.tensor([0, longest, sum(lengths)], dtype=torch.int32, device=device),
         num_chunks=2,
-        longest=7,
-        full=False,
-        runs=[(1, 7), (1, 4)],
+        longest=longest,
+        full=len(set(lengths)) == 1,
+        runs=[(1, length) for length in lengths],
     )
     cosine = torch.cosine_similarity(packed(batch)[0].float(), torch.cat(expected).float(), dim=-1)
     return float(cosine.min())

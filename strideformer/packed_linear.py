@@ -43,7 +43,7 @@ class PackedLinear:
     def __call__(self, states: Tensor) -> Tensor:
         """(num_tokens, in_features) to (num_tokens, total out_features)."""
         if self.reordered is not None:
-            return _fused(states, self.reordered, self.bias, self.activation)
+            return onednn_linear(states, self.reordered, self.bias, self.activation)
         states = functional.linear(states, self.weight, self.bias)
         if not self.activation:
             return states
@@ -64,20 +64,27 @@ class PackedFeedForward:
 
 def _reordered(weight: Tensor, bias: Tensor, activation: str) -> Tensor | None:
     """The weight in oneDNN's own layout, if it is tried and works here."""
-    if weight.device.type != "cpu" or torch.backends.cpu.get_cpu_capability() not in MEASURED_AHEAD:
-        return None
-    if not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu" or not onednn_is_ahead():
         return None
     try:
         with torch.inference_mode():
             reordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
-            _fused(torch.zeros((2, weight.shape[1]), dtype=weight.dtype), reordered, bias, activation)
+            onednn_linear(torch.zeros((2, weight.shape[1]), dtype=weight.dtype), reordered, bias, activation)
     except (AttributeError, RuntimeError, TypeError):
         return None
     return reordered
 
 
-def _fused(states: Tensor, reordered: Tensor, bias: Tensor, activation: str) -> Tensor:
+def onednn_is_ahead(capabilities: Sequence[str] = MEASURED_AHEAD) -> bool:
+    """Whether torch has oneDNN, and this CPU is one of those where its products are the faster ones."""
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() in capabilities
+
+
+def onednn_linear(states: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "") -> Tensor:
+    """The product of (rows, in_features) states with (out_features, in_features) weights, by oneDNN.
+
+    Weights may be reordered, or lie one row after the other.
+    """
     after, algorithm = ("gelu", GELU_ALGORITHMS[activation]) if activation else ("none", "")
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(states, reordered, bias, after, [], algorithm)
+    result: Tensor = torch.ops.mkldnn._linear_pointwise.default(states, weight, bias, after, [], algorithm)
     return result

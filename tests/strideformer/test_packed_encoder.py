@@ -16,10 +16,12 @@ from transformers import (
     RobertaModel,
 )
 
-from strideformer.chunk_batches import PackedChunks, runs_of_one_length
+from strideformer.chunk_batches import runs_of_one_length
 from strideformer.encoder import ChunkEncoder
-from strideformer.packed_attention import Attention, AttentionByProducts, attend_by_runs, attend_fused
+from strideformer.packed_attention import Attention, attend_by_runs, attend_fused
 from strideformer.packed_encoder import packed_encoder
+from strideformer.product_attention import BatchedProducts
+from tests.strideformer.packed_batches import packed_batch
 
 SMALL = {
     "vocab_size": 50,
@@ -38,23 +40,9 @@ def small(kind: str, **changes: Any) -> Any:
     return model(config(**SMALL | changes), add_pooling_layer=False).eval()
 
 
-def packed_batch(lengths: list[int], ids: torch.Tensor) -> PackedChunks:
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return PackedChunks(
-        input_ids=ids,
-        token_type_ids=torch.zeros_like(ids),
-        positions=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
-        offsets=torch.from_numpy(offsets.astype(np.int32)),
-        num_chunks=len(lengths),
-        longest=max(lengths),
-        full=len(set(lengths)) == 1,
-        runs=runs_of_one_length(np.array(lengths)),
-    )
-
-
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 @pytest.mark.parametrize("lengths", [[9, 9, 9], [12, 7, 7, 7, 1], [3], [4, 9, 9, 4]])
-@pytest.mark.parametrize("attend", [attend_fused, attend_by_runs, AttentionByProducts()])
+@pytest.mark.parametrize("attend", [attend_fused, attend_by_runs])
 def test_gives_what_transformers_gives_for_each_chunk_alone(kind: str, lengths: list[int], attend: Attention) -> None:
     model = small(kind)
     packed = packed_encoder(model)
@@ -82,35 +70,6 @@ def test_gives_the_states_of_the_layers_asked_for_and_runs_no_further(layers: li
         torch.testing.assert_close(states, expected[layer][0], atol=1e-5, rtol=1e-5)
 
 
-def test_attends_to_as_many_chunks_at_once_as_fit_in_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = packed_batch([6, 6, 6, 5], torch.zeros(23, dtype=torch.int64))
-    qkv = torch.randn(23, 3, 2, 4, generator=torch.Generator().manual_seed(1))
-    expected = attend_fused(qkv, batch)
-    for cells in (1, 2 * 36, 4 * 36, 1 << 20):
-        monkeypatch.setattr("strideformer.packed_attention.SCORES_IN_CACHE", cells)
-        torch.testing.assert_close(AttentionByProducts()(qkv, batch), expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("size", [40.0, -40.0])
-def test_scores_too_large_for_a_plain_exponential_get_a_softmax(size: float, dtype: torch.dtype) -> None:
-    """Scores around 40² × 4 / 2 = 3,200, and, where queries and keys are of opposite sign, around −3,200."""
-    batch = packed_batch([6, 5], torch.zeros(11, dtype=torch.int64))
-    qkv = torch.randn(11, 3, 2, 4, generator=torch.Generator().manual_seed(1))
-    mild, expected_of_mild = qkv.clone(), attend_fused(qkv, batch)
-    qkv[:, 0] += 40
-    qkv[:, 1] += size
-    attend = AttentionByProducts()
-    torch.testing.assert_close(attend(mild, batch), expected_of_mild, atol=1e-5, rtol=1e-5)
-    assert attend.bold
-    found = attend(qkv.to(dtype), batch).float()
-    assert not attend.bold
-    torch.testing.assert_close(attend(mild, batch), expected_of_mild, atol=1e-5, rtol=1e-5)
-    if dtype is torch.float32:
-        torch.testing.assert_close(found, attend_fused(qkv, batch), atol=1e-3, rtol=1e-3)
-    assert found.isfinite().all()
-
-
 def test_runs_of_one_length() -> None:
     assert runs_of_one_length(np.array([9, 9, 5, 5, 5, 1])) == [(2, 9), (3, 5), (1, 1)]
     assert runs_of_one_length(np.array([3])) == [(1, 3)]
@@ -125,7 +84,7 @@ def test_bf16_stays_close() -> None:
     model = small("bert").to(torch.bfloat16)
     packed = packed_encoder(model)
     assert packed is not None
-    assert all(isinstance(layer.attend, AttentionByProducts) for layer in packed.layers)
+    assert all(isinstance(layer.attend, BatchedProducts) for layer in packed.layers)
     ids = torch.randint(5, 50, (12,), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = model.float()(input_ids=ids[None]).last_hidden_state[0]
