@@ -26,6 +26,7 @@ from strideformer.layers import LAST, refuse_unknown_layers, states_of_layers
 from strideformer.micro_batches import run_in_micro_batches
 from strideformer.model import Strideformer
 from strideformer.packed_encoder import packed_encoder
+from strideformer.packed_linear import keep_kernels
 from strideformer.pooling import pool_packed, pool_tokens, sentence_transformer_pooling
 from strideformer.stopwatch import Stopwatch, synchronize
 from strideformer.token_budget import BUDGETS, fastest_budget
@@ -85,11 +86,12 @@ class ChunkEncoder:
         self._takes_token_types = takes_token_types(first_model)
         self._assemblers: dict[bool, ChunkAssembler] = {}
         self._assembling = Lock()
+        if self.device.type == "cpu":
+            keep_freed_blocks()
+            keep_kernels()
         self.packed = packed_encoder(self.first_model)
         if self.int8:
             self._to_int8()
-        if self.device.type == "cpu":
-            keep_freed_blocks()
         self.forward_time, self.copy_time = Stopwatch(self.device), Stopwatch(self.device)
 
     @classmethod

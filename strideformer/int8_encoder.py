@@ -58,6 +58,7 @@ def to_int8(packed: PackedEncoder, first_model: PreTrainedModel, chunks: PackedC
         StrideformerError: the chunks' vectors are no longer what they were, by `LEAST_COSINE`.
     """
     before = _mean_vectors(packed, chunks)
+    rows, packed.rows = packed.rows, 1  # those of no token would be seen, too
     for number, (layer, source) in enumerate(zip(packed.layers, first_model.encoder.layer, strict=True), start=1):
         # One layer at a time, each after those before it are in int8: what is known of all at once is 1.6 GB of a BERT
         # of 24 layers of 1,024.
@@ -69,6 +70,7 @@ def to_int8(packed: PackedEncoder, first_model: PreTrainedModel, chunks: PackedC
         layer.feed_forward = Int8FeedForward(
             source.intermediate.dense, source.output.dense, first_model.config.hidden_act, fed, inside
         )
+    packed.rows = rows
     cosine = float(torch.cosine_similarity(before, _mean_vectors(packed, chunks), dim=1).mean())
     if not cosine >= LEAST_COSINE:
         raise StrideformerError(

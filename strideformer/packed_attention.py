@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from strideformer.chunk_batches import PackedChunks
 from strideformer.packed_linear import onednn_is_ahead
 from strideformer.product_attention import BatchedProducts, ProductsByHead
 
-# (num_tokens, 3, heads, head_size) queries, keys and values → (num_tokens, heads * head_size) contexts.
+# (rows, 3, heads, head_size) queries, keys and values → (rows, heads * head_size) contexts. On a CPU there may be more
+# rows than tokens, whose contexts are zeros.
 Attention = Callable[[Tensor, PackedChunks], Tensor]
 
 
@@ -46,9 +47,12 @@ def attention_by_runs() -> Attention:
 
 def attend_fused(qkv: Tensor, chunks: PackedChunks) -> Tensor:
     """Torch's fused attention on the padded grid."""
-    query, key, value = _grid(qkv, chunks).permute(2, 0, 3, 1, 4)  # each (num_chunks, heads, longest, head_size)
+    num_tokens = len(chunks.input_ids)
+    # each (num_chunks, heads, longest, head_size)
+    query, key, value = _grid(qkv[:num_tokens], chunks).permute(2, 0, 3, 1, 4)
     context = scaled_dot_product_attention(query, key, value, attn_mask=_mask(chunks, qkv.dtype))
-    return _from_grid(context, chunks)
+    contexts = _from_grid(context, chunks)
+    return contexts if len(qkv) == num_tokens else pad(contexts, (0, 0, 0, len(qkv) - num_tokens))
 
 
 def attend_by_runs(qkv: Tensor, chunks: PackedChunks) -> Tensor:
@@ -62,6 +66,7 @@ def attend_by_runs(qkv: Tensor, chunks: PackedChunks) -> Tensor:
         found = scaled_dot_product_attention(query, key, value).transpose(1, 2)
         contexts[start:end].view(alike, length, heads, head_size).copy_(found)
         start = end
+    contexts[start:] = 0
     return contexts.flatten(1)
 
 

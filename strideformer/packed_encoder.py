@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, layer_norm
+from torch.nn.functional import embedding, layer_norm, pad
 from transformers import PreTrainedModel
 
 from strideformer.chunk_batches import PackedChunks
@@ -25,6 +25,9 @@ PACKED_TYPES = BERT_TYPES | ROBERTA_TYPES
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 2e-2}
 # Tokens of the longer of two chunks on which both forwards are compared: those of most chunks, or more.
 LONGEST_CHECKED = 512
+# On a CPU a micro-batch has a multiple of so many rows, the last of which are of no token: oneDNN makes a kernel for
+# each number of rows, and keeps some.
+ROWS_ON_CPU = 32
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +36,9 @@ class PackedEncoder:
     """A BERT's forward without padding, with one product for queries, keys and values.
 
     Use `packed_encoder`, which also checks it against the model that it was made of.
+
+    Attributes:
+        rows: what the number of rows of all products is a multiple of.
     """
 
     def __init__(self, model: PreTrainedModel, attention: Callable[[], Attention]) -> None:
@@ -46,6 +52,7 @@ class PackedEncoder:
         self.types = embeddings.token_type_embeddings.weight.detach()
         self.norm = _affine(embeddings.LayerNorm)
         self.layers = [PackedLayer(layer, config.hidden_act, attention()) for layer in model.encoder.layer]
+        self.rows = ROWS_ON_CPU if model.device.type == "cpu" else 1
 
     @torch.inference_mode()
     def __call__(self, chunks: PackedChunks, layers: Sequence[int] = LAST) -> list[Tensor]:
@@ -54,13 +61,16 @@ class PackedEncoder:
         Layers above the last that is asked for are not run.
         """
         wanted = layer_numbers(layers, len(self.layers))
+        num_tokens = len(chunks.input_ids)
         states = embedding(chunks.input_ids, self.words)
         states += embedding(chunks.positions + self.first_position, self.places)
         # RoBERTa's tokenizers know no token types, and its models have a row for one only.
         types = chunks.token_type_ids if len(self.types) > 1 else torch.zeros_like(chunks.token_type_ids)
         states += embedding(types, self.types)
+        if self.rows > 1:
+            states = pad(states, (0, 0, 0, -num_tokens % self.rows))
         states = layer_norm(states, states.shape[-1:], *self.norm, self.epsilon)
-        found = {0: states}
+        found = {0: states[:num_tokens]}
         for number, layer in enumerate(self.layers[: max(wanted)], start=1):
             qkv = layer.qkv(states).view(len(states), 3, self.heads, -1)
             attended = layer.attention_output(layer.attend(qkv, chunks)).add_(states)
@@ -68,7 +78,7 @@ class PackedEncoder:
             fed = layer.feed_forward(states)
             states = layer_norm(fed, fed.shape[-1:], *layer.output_norm, self.epsilon)
             if number in wanted:
-                found[number] = states
+                found[number] = states[:num_tokens]
         return [found[number] for number in wanted]
 
 

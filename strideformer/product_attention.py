@@ -54,6 +54,7 @@ class AttentionByProducts(ABC):
                 grid = qkv[start:end].view(few, length, 3, heads, head_size).permute(2, 0, 3, 1, 4)
                 contexts[start:end].view(few, length, heads, head_size).copy_(self._attend(*grid).transpose(1, 2))
                 start = end
+        contexts[start:] = 0
         return contexts.flatten(1)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from strideformer.chunk_batches import runs_of_one_length
 from strideformer.encoder import ChunkEncoder
 from strideformer.packed_attention import Attention, attend_by_runs, attend_fused
 from strideformer.packed_encoder import packed_encoder
+from strideformer.packed_linear import Linear, keep_kernels
 from strideformer.product_attention import BatchedProducts
 from tests.strideformer.packed_batches import packed_batch
 
@@ -54,6 +57,30 @@ def test_gives_what_transformers_gives_for_each_chunk_alone(kind: str, lengths: 
     with torch.inference_mode():
         expected = [model(input_ids=chunk[None]).last_hidden_state[0] for chunk in ids.split(lengths)]
     torch.testing.assert_close(states, torch.cat(expected), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attend", [attend_fused, attend_by_runs, BatchedProducts()])
+def test_rows_of_no_token_change_nothing(attend: Attention) -> None:
+    packed = packed_encoder(small("bert"))
+    assert packed is not None
+    seen: list[int] = []
+
+    def noted(states: torch.Tensor, linear: Linear) -> torch.Tensor:
+        seen.append(len(states))
+        return linear(states)
+
+    for layer in packed.layers:
+        layer.attend = attend
+        layer.qkv = partial(noted, linear=layer.qkv)
+        layer.feed_forward = partial(noted, linear=layer.feed_forward)
+    ids = torch.randint(5, 50, (33,), generator=torch.Generator().manual_seed(1))
+    given = []
+    for packed.rows in (1, 32):
+        given.append(packed(packed_batch([20, 13], ids), [0, 1, 2]))
+    assert seen == [33] * 4 + [64] * 4
+    for left, right in zip(*given, strict=True):
+        assert len(right) == 33
+        torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("layers", [[0], [1], [0, -1], [2, 1, -3]])
@@ -132,3 +159,12 @@ def test_some_chunks_in_any_order(tiny_checkpoint: Path) -> None:
     chosen = np.array([3, 0, views.num_chunks - 1])
     torch.testing.assert_close(encoder.encode_views(views, chosen), everything[chosen], atol=1e-5, rtol=1e-5)
     assert encoder.encode_views(views, np.empty(0, np.int64)).shape == (0, encoder.hidden_size)
+
+
+def test_the_environment_says_how_many_kernels_onednn_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    keep_kernels()
+    assert int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) > 1024
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
+    keep_kernels()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"
