@@ -97,7 +97,7 @@ def onednn_is_ahead(capabilities: Sequence[str] = MEASURED_AHEAD) -> bool:
 def onednn_linear(states: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "") -> Tensor:
     """The product of (rows, in_features) states with (out_features, in_features) weights, by oneDNN.
 
-    Weights may be reordered, or lie one row after the other.
+    Weights may be reordered, or lie one row, or one column, after the other.
     """
     after, algorithm = ("gelu", GELU_ALGORITHMS[activation]) if activation else ("none", "")
     result: Tensor = torch.ops.mkldnn._linear_pointwise.default(states, weight, bias, after, [], algorithm)

@@ -60,10 +60,10 @@ class AttentionByProducts(ABC):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """(few, heads, length, head_size) queries, keys and values to contexts of the same shape."""
         if self.bold and self.pays(query.shape[2]):
-            sums, contexts = self.by_powers(query, key, value, query.shape[-1] ** -0.5 * math.log2(math.e))
+            contexts, sums = self.by_powers(query, key, value, query.shape[-1] ** -0.5 * math.log2(math.e))
             least, most = torch.aminmax(sums)
             if float(least) > LEAST_SUM and float(most) < MOST_SUM:
-                return contexts.div_(sums)
+                return contexts
         return self.by_softmax(query, key, value)
 
     def _settle(self, qkv: Tensor) -> None:
@@ -83,7 +83,7 @@ class AttentionByProducts(ABC):
 
     @abstractmethod
     def by_powers(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """(few, heads, length, 1) sums of 2^(scale × score + shift), and its products with the values."""
+        """Contexts, and the sums of 2^(scale × score + shift) over each row by which they were divided."""
 
     @abstractmethod
     def by_softmax(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class BatchedProducts(AttentionByProducts):
     def by_powers(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         powers = self._scores(query, key, scale, self.shifted).exp2_()
         sums = powers.sum(-1, keepdim=True)
-        return sums.view(*query.shape[:3], 1), torch.bmm(powers, value.flatten(0, 1)).view(value.shape)
+        return torch.bmm(powers, value.flatten(0, 1)).div_(sums).view(value.shape), sums
 
     def by_softmax(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         scores = self._scores(query, key, query.shape[-1] ** -0.5, shifted=False)
@@ -123,21 +123,25 @@ class ProductsByHead(AttentionByProducts):
         return length >= LEAST_TOKENS
 
     def by_powers(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        few, heads, length, _ = query.shape
+        few, heads, length, head_size = query.shape
         shifts: list[Tensor | None] = [None] * heads
         if self.shifted and self.shifts is not None:
             shifts = [torch.full((length,), shift) if shift else None for shift in self.shifts.tolist()]
         # oneDNN takes twenty times as long over rows that are not one after the other.
         queries = torch.mul(query, scale, out=torch.empty_like(query, memory_format=torch.contiguous_format))
-        keys, values = key.contiguous(), value.transpose(-1, -2).contiguous()
-        by_head = (of_all.flatten(0, 1).unbind() for of_all in (queries, keys, values))
-        sums, contexts = [], []
-        for rows, columns, weights, shift in zip(*by_head, shifts * few, strict=True):
+        keys, weights = key.contiguous(), value.contiguous().transpose(2, 3)
+        contexts = query.new_empty((few, length, heads, head_size)).transpose(1, 2)
+        # Not flattened: that would copy the contexts of several chunks, which are written to.
+        by_head = [
+            [head for chunk in of_all.unbind() for head in chunk.unbind()]
+            for of_all in (queries, keys, weights, contexts)
+        ]
+        sums = []
+        for rows, columns, weight, context, shift in zip(*by_head, shifts * few, strict=True):
             powers = onednn_linear(rows, columns, shift).exp2_()
             sums.append(powers.sum(-1, keepdim=True))
-            contexts.append(onednn_linear(powers, weights))
-        shape = (few, heads, length, -1)
-        return torch.stack(sums).view(shape), torch.stack(contexts).view(shape)
+            torch.div(onednn_linear(powers, weight), sums[-1], out=context)
+        return contexts, torch.stack(sums)
 
     def by_softmax(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return scaled_dot_product_attention(query, key, value)
