@@ -84,7 +84,7 @@ def keep_kernels() -> None:
     It makes one for each shape, in 0.3 ms and more, and keeps the last 1,024 by itself. Attention needs two or three
     for each length of a chunk, and each product one for each number of rows. With rows by 32s (`PackedEncoder.rows`)
     and room for 2,048, texts of ever other lengths, 166 tokens in the mean, are encoded 1.06 times as fast in bf16, in
-    as much memory (two cores of a Zen 5).
+    about as much memory (two cores of a Zen 5).
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_KEPT))
 

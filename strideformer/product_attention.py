@@ -127,7 +127,7 @@ class ProductsByHead(AttentionByProducts):
         shifts: list[Tensor | None] = [None] * heads
         if self.shifted and self.shifts is not None:
             shifts = [torch.full((length,), shift) if shift else None for shift in self.shifts.tolist()]
-        # oneDNN takes twenty times as long over rows that are not one after the other.
+        # As they lie in qkv oneDNN takes four times as long over the queries, and a thousand times over the keys.
         queries = torch.mul(query, scale, out=torch.empty_like(query, memory_format=torch.contiguous_format))
         keys, weights = key.contiguous(), value.contiguous().transpose(2, 3)
         contexts = query.new_empty((few, length, heads, head_size)).transpose(1, 2)
