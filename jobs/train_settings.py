@@ -15,7 +15,7 @@ from strideformer.errors import StrideformerError
 EPOCHS_UNFROZEN = 4
 BATCH_SIZE = 16
 # A baseline is trained at once, in this process.
-NOT_OF_BASELINES = ("workers", "resume", "report_to", "include_first_model")
+NOT_OF_BASELINES = ("workers", "resume", "report_to", "include_first_model", "start_from")
 # Over a frozen encoder as many passes as show so many documents, within these bounds: see tests/benchmarks/ACCURACY.md.
 DOCUMENTS_SHOWN, FEWEST_EPOCHS, MOST_EPOCHS = 24_000, 12, 30
 
@@ -105,6 +105,12 @@ class TrainSettings(LabelledSettings):
     encoder: str | None = Field(
         None,
         description="Sentence transformer: a folder, package:NAME, or a cached hub model; --baseline tfidf needs none.",
+    )
+    start_from: str | None = Field(
+        None,
+        description="Strideformer checkpoint, anywhere that classify takes it from, whose labels, chunking and weights "
+        "training goes on from, in place of --encoder and new weights: with documents that it has not seen, or, after "
+        "a frozen encoder, with --no-freeze-first-model.",
     )
     freeze_first_model: bool = Field(
         True, description="Embed every document once and train the aggregator alone; --no-… trains the encoder too."
@@ -201,7 +207,9 @@ class TrainSettings(LabelledSettings):
             raise ValueError("give --train and --validation, --embeddings and --validation, or --dataset")
         if self.dataset is not None and (self.train or self.validation or self.embeddings):
             raise ValueError("--dataset has its own training and validation documents: leave out the others")
-        if self.encoder is None and self.baseline != "tfidf":
+        if self.encoder is not None and self.start_from is not None:
+            raise ValueError("--start-from has an encoder: leave out --encoder")
+        if self.encoder is None and self.start_from is None and self.baseline != "tfidf":
             raise ValueError("give the sentence transformer to train over, with --encoder")
         if self.embeddings and not self.freeze_first_model:
             raise ValueError("--embeddings has the vectors of a frozen encoder: leave out --no-freeze-first-model")

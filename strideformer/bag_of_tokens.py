@@ -43,6 +43,11 @@ class BagOfTokens(nn.Module):
         init.zeros_(self.weight)
         init.ones_(self.inverse_document_frequency)
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it has learned how many documents have each token."""
+        return bool((self.inverse_document_frequency != 1).any())
+
     @torch.no_grad()
     def fit(self, bags: TokenBags) -> None:
         """Learn how many documents have each token; tokens that none of these has count nothing from then on."""

@@ -51,6 +51,26 @@ def tiny_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def save_tiny_encoder(folder: Path) -> Path:
+    """A BERT of one tiny layer, to train over, with weights spread out enough to tell words apart."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    tiny_tokenizer(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=128,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
 def save_tiny_checkpoint(folder: Path, **changes: object) -> Path:
     """A Strideformer of two tiny BERT layers and two tiny aggregator layers with spread-out random weights."""
     import torch

@@ -28,7 +28,8 @@ from jobs.train_settings import TrainSettings
 from jobs.training.data import TrainingData, load_data
 from jobs.training.labelled import LabelledDocuments
 from jobs.training.labels import MULTI, REGRESSION, SINGLE, LabelEncoding
-from jobs.training.setup import Preparation, new_config, new_model
+from jobs.training.preparation import Preparation
+from jobs.training.setup import new_config, new_model
 from jobs.training.truncation import own_length, predict_from_first_tokens
 from strideformer.errors import StrideformerError
 from strideformer.training.documents import EmbeddedDocuments

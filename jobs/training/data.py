@@ -15,6 +15,7 @@ from jobs.training.labelled_vectors import labelled_by_id, labelled_in_store, op
 from jobs.training.labels import PROBLEM_TYPES, LabelEncoding, choose_problem_type
 from jobs.training.named_datasets import read_named
 from strideformer.encoder_identity import EncoderIdentity
+from strideformer.errors import StrideformerError
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,25 @@ class TrainingData:
         return digest.hexdigest()
 
 
-def load_data(settings: LabelledSettings, seed: int) -> TrainingData:
+def load_data(settings: LabelledSettings, seed: int, encoding: LabelEncoding | None = None) -> TrainingData:
     """Read, split and check.
 
     Args:
         settings: where the documents are.
         seed: of the split.
+        encoding: of the labels, where a checkpoint has them; else it is made of those of training.
 
     Raises:
         StrideformerError: the documents cannot be read, or their labels do not suit.
     """
     problem_type = PROBLEM_TYPES.get(settings.problem_type)
+    if encoding is not None:
+        if problem_type not in (None, encoding.problem_type):
+            raise StrideformerError(
+                f"--problem-type {settings.problem_type}: {encoding.checkpoint} is of {encoding.problem_type}: leave "
+                f"it out"
+            )
+        problem_type = encoding.problem_type
     if settings.dataset is not None:
         training, validation = read_named(settings.dataset, settings.dataset_path)
     else:
@@ -78,7 +87,7 @@ def load_data(settings: LabelledSettings, seed: int) -> TrainingData:
         else:
             problem_type = choose_problem_type(training.labels, problem_type)
             training, validation = split_off(training, settings.validation_share, seed, problem_type)
-    encoding = LabelEncoding.of(training.labels, problem_type)
+    encoding = encoding or LabelEncoding.of(training.labels, problem_type)
     return TrainingData(training, validation, encoding, describe(encoding, training, validation))
 
 

@@ -26,10 +26,12 @@ class LabelEncoding:
         problem_type: as transformers names it.
         names: the classes in the order of the logits: whole numbers by size, strings by code point. Of a regression
             the names of its values, ``value`` or ``value_0``, ``value_1``, …
+        checkpoint: whose labels they are, where a run goes on from one.
     """
 
     problem_type: str
     names: tuple[str, ...]
+    checkpoint: str | None = None
 
     @classmethod
     def of(cls, column: pa.ChunkedArray, problem_type: str | None = None) -> LabelEncoding:
@@ -64,22 +66,28 @@ class LabelEncoding:
             values for a regression.
 
         Raises:
-            StrideformerError: there are labels that training has not.
+            StrideformerError: there are labels that training, or the checkpoint, has not.
         """
         _refuse_type(column, self.problem_type)
         if self.problem_type == REGRESSION:
             values = _rows_of_numbers(column)
             if values.shape[1] != len(self.names):
-                raise StrideformerError(f"labels have {values.shape[1]} values where training has {len(self.names)}")
+                where = self.checkpoint or "training"
+                raise StrideformerError(f"labels have {values.shape[1]} values where {where} has {len(self.names)}")
             return torch.from_numpy(values)
         flat = _classes(column).cast(pa.string())
         index = pc.index_in(flat, value_set=pa.array(self.names, pa.string()))
         if index.null_count:
             unseen = sorted(set(pc.unique(flat.filter(index.is_null())).to_pylist()))
+            said = f"{', '.join(unseen[:10])}{', …' if len(unseen) > 10 else ''} ({index.null_count} times)"
+            if self.checkpoint is not None:
+                raise StrideformerError(
+                    f"there are labels that {self.checkpoint} has not: {said}: leave those documents out, or train "
+                    f"anew with --encoder in place of --start-from"
+                )
             raise StrideformerError(
-                f"validation has labels that training has not: {', '.join(unseen[:10])}"
-                f"{', …' if len(unseen) > 10 else ''} ({index.null_count} times): leave those documents out, or train "
-                f"on some of them"
+                f"validation has labels that training has not: {said}: leave those documents out, or train on some of "
+                f"them"
             )
         classes = index.to_numpy(zero_copy_only=False).astype(np.int64)
         if self.problem_type == SINGLE:
@@ -118,7 +126,7 @@ def balanced_weights(encoding: LabelEncoding, labels: Tensor) -> list[float]:
     """
     if encoding.problem_type == REGRESSION:
         raise StrideformerError("class_weights=balanced is for classes, and this is a regression: leave it out")
-    counts = np.array(list(encoding.counts(labels).values()), np.float64)
+    counts = np.array(list(encoding.counts(labels).values()), np.float64).clip(min=1)  # a checkpoint's may be missing
     number = len(labels)
     ratio = number / (len(counts) * counts) if encoding.problem_type == SINGLE else (number - counts) / counts
     return [float(weight) for weight in np.sqrt(np.maximum(ratio, 1e-3))]

@@ -17,7 +17,9 @@ from strideformer import StrideformerConfig
 from strideformer.label_figures import label_figures
 
 # Settings that say nothing elsewhere and something of whoever trained it.
-OF_THIS_MACHINE = {"train", "validation", "embeddings", "output", "dataset_path", "storage_option", "resume"}
+OF_THIS_MACHINE = {
+    *("train", "validation", "embeddings", "output", "dataset_path", "storage_option", "resume", "start_from"),
+}
 PACKAGES = ("strideformer", "torch", "transformers", "tokenizers", "accelerate", "scikit-learn", "numpy")
 AGGREGATOR = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "norm_position", "dropout"),
@@ -63,6 +65,7 @@ def model_card(
         front["datasets"] = [settings.dataset]
     front["metrics"] = list(figures)
     trained = "the aggregator alone, over a frozen encoder" if settings.freeze_first_model else "encoder and aggregator"
+    trained += ", from an earlier checkpoint on" if settings.start_from is not None else ""
     said_elsewhere = {"encoder", "aggregator", "dataset", "workers", *CHUNKING}
     used = settings.model_dump(exclude=OF_THIS_MACHINE | said_elsewhere, exclude_none=True) | {
         "epochs": settings.passes(len(data.training))

@@ -15,9 +15,12 @@ from jobs.train_settings import TrainSettings
 from jobs.training.data import TrainingData, load_data
 from jobs.training.folder import TrainingFolder
 from jobs.training.model_card import OF_THIS_MACHINE, model_card
-from jobs.training.setup import Preparation, new_config, new_model, new_options
+from jobs.training.preparation import Preparation
+from jobs.training.setup import new_config, new_model, new_options
+from jobs.training.starting_point import StartingPoint
 from jobs.training.verdict import compare_with_tfidf
 from strideformer import Strideformer
+from strideformer.checkpoint import weights_hash
 from strideformer.devices import choose_device
 from strideformer.errors import StrideformerError
 from strideformer.training.selection import choose_metric, spread_within_documents
@@ -25,7 +28,7 @@ from strideformer.training.selection import choose_metric, spread_within_documen
 # Settings that change nothing of the result, so that a run may be resumed with others.
 IRRELEVANT = {
     *("output", "embeddings", "resume", "report_to", "compare_baselines", "storage_option", "dataset_path"),
-    "include_first_model",
+    *("include_first_model", "start_from"),
 }
 
 # Below this standard deviation the logits of a document's chunks are as good as the same. On oral arguments it is 0.29
@@ -64,20 +67,23 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     if settings.resume and folder.is_finished:
         print(f"the run in {settings.output} is finished")
         return {}
-    data = load_data(settings, settings.seed)
-    config = new_config(settings, data)
+    start = StartingPoint.of(settings)
+    data = load_data(settings, settings.seed, None if start is None else start.encoding)
+    config = new_config(settings, data) if start is None else start.new_config(settings, data)
     choose_metric(settings.metric, data.encoding.problem_type)
-    model = new_model(config, settings.seed)
+    model = new_model(config, settings.seed) if start is None else start.new_model(config, settings.seed)
     options = new_options(settings, len(data.training))
     # Processes of a cluster go by their own devices. Told to look for itself, the Trainer takes processes of torchrun
     # on a machine without GPUs for so many runs.
     use_cpu = not settings.workers and choose_device(settings.device).type == "cpu"
-    preparation = Preparation(settings, model, data.encoding, data.encoder)
+    preparation = Preparation(settings, model, data.encoding, data.encoder, start)
     if is_first:
         print("\n".join(data.lines), flush=True)
         values = settings.model_dump(exclude=IRRELEVANT)
         # Files in the encoder's folder may be others by now, and vectors of two encoders must not be mixed.
         decides = {"settings": values, "data": data.fingerprint, "encoder": preparation.identity().to_dict()}
+        if start is not None:
+            decides["start"] = weights_hash(model.state_dict())
         folder.begin(settings.resume, decides)
         training, validation = _documents(preparation, data, folder)
         cut = cut_documents(training.chunk_counts, validation.chunk_counts, config.max_chunks)
@@ -85,7 +91,7 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     _wait_for_everyone(use_cpu)
     if not is_first:
         training, validation = _documents(preparation, data, folder)
-    if model.bag_of_tokens is not None:
+    if model.bag_of_tokens is not None and not model.bag_of_tokens.is_fitted:
         model.bag_of_tokens.fit(training.bags)
     result = train(
         model,
@@ -143,7 +149,8 @@ def _save(
     result: Any,
     cut: str,
 ) -> None:
-    whole = settings.include_first_model or not settings.freeze_first_model
+    own = preparation.start is not None and preparation.start.has_encoder
+    whole = settings.include_first_model or not settings.freeze_first_model or own
     model.save_pretrained(folder.output, include_first_model=whole)
     preparation.tokenizer.save_pretrained(folder.output)
     verdict = compare_with_tfidf(settings, data, result.figures, result.logits)

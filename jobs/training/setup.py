@@ -1,10 +1,10 @@
-"""From settings and data to what every way of training takes: a new model, documents as tensors, and options."""
+"""From settings and data to what every way of training takes: a new model, and options."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,25 +13,17 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from jobs.train_settings import TrainSettings
 from jobs.training.data import TrainingData
-from jobs.training.embedding import embed
-from jobs.training.labelled import LabelledDocuments
 from jobs.training.labels import REGRESSION, SINGLE, LabelEncoding, balanced_weights
-from strideformer import ChunkEncoder, Chunker, Strideformer, StrideformerCollator, StrideformerConfig
-from strideformer.checkpoint import resolve_encoder, takes_token_types, weights_hash
-from strideformer.encoder import load_tokenizer
-from strideformer.encoder_identity import EncoderIdentity, tokenizer_hash
+from strideformer import Strideformer, StrideformerConfig
+from strideformer.checkpoint import resolve_encoder
 from strideformer.errors import StrideformerError
 from strideformer.layers import LAST
 from strideformer.pooling import sentence_transformer_pooling
-from strideformer.token_bags import TokenBags
-from strideformer.training.documents import Documents, TokenizedDocuments
 from strideformer.training.options import TrainingOptions
 
 # How documents are cut and their chunks read, with the default where it does not depend on the encoder.
 CHUNKING = ("max_length", "stride", "max_chunks", "chunk_layers")
 DEFAULTS = {"max_chunks": 128, "chunk_layers": LAST}
-# What of the config an encoder's identity has under the same name.
-OF_ENCODER = ("chunk_pooling", "normalize_embeddings", "max_length", "stride", "max_chunks")
 # A bag of tokens has a weight for each label and token: with 30,000 tokens and more than 333 labels, over 40 MB.
 MOST_WEIGHTS_OF_TOKENS = 10_000_000
 # What transformers calls the dropout of an encoder's parts, in the configs of its many models.
@@ -56,10 +48,7 @@ def new_config(settings: TrainSettings, data: TrainingData) -> StrideformerConfi
     Raises:
         StrideformerError: the encoder is not there, or a field of ``--aggregator`` is unknown or wrong.
     """
-    known = sorted(set(inspect.signature(StrideformerConfig.__init__).parameters) - OWN_FIELDS)
-    for name in settings.aggregator:
-        if name not in known:
-            raise StrideformerError(f"--aggregator {name}: there is no such field, use one of {', '.join(known)}")
+    fields = aggregator_fields(settings, data)
     folder = resolve_encoder(str(settings.encoder))
     cut = {name: getattr(settings, name) for name in CHUNKING}
     cut = {
@@ -73,13 +62,37 @@ def new_config(settings: TrainSettings, data: TrainingData) -> StrideformerConfi
             f"{first_model_config.first_model_name or 'a sentence transformer'}"
         )
     set_dropout(first_model_config, settings.first_model_dropout)
+    if data.encoding.problem_type == REGRESSION:
+        fields = standard_form(data.encoding.encode(data.training.labels)) | fields
+    with refused_values(settings):
+        return _config(settings, fields, data.encoding, first_model_config, cut, pooling, normalize)
+
+
+def aggregator_fields(settings: TrainSettings, data: TrainingData) -> dict[str, Any]:
+    """Those of ``--aggregator`` as the config takes them.
+
+    Raises:
+        StrideformerError: one is unknown.
+    """
+    known = sorted(set(inspect.signature(StrideformerConfig.__init__).parameters) - OWN_FIELDS)
+    for name in settings.aggregator:
+        if name not in known:
+            raise StrideformerError(f"--aggregator {name}: there is no such field, use one of {', '.join(known)}")
     fields = dict(settings.aggregator)
     if fields.get("class_weights") == "balanced":
         fields["class_weights"] = balanced_weights(data.encoding, data.encoding.encode(data.training.labels))
-    if data.encoding.problem_type == REGRESSION:
-        fields = standard_form(data.encoding.encode(data.training.labels)) | fields
+    return fields
+
+
+@contextmanager
+def refused_values(settings: TrainSettings) -> Iterator[None]:
+    """Tell a value of ``--aggregator`` that no config can be made of.
+
+    Raises:
+        StrideformerError: there is one.
+    """
     try:
-        return _config(settings, fields, data.encoding, first_model_config, cut, pooling, normalize)
+        yield
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{name}={value}" for name, value in settings.aggregator.items())
         raise StrideformerError(f"--aggregator {given}: a value is of a wrong kind ({error})") from error
@@ -193,83 +206,3 @@ def new_options(settings: TrainSettings, documents: int) -> TrainingOptions:
         precision=settings.precision,
         gradient_checkpointing=settings.gradient_checkpointing and not frozen,
     )
-
-
-class Preparation:
-    """Turns labelled documents into what the model trains on: vectors of a frozen encoder, or token ids.
-
-    Args:
-        settings: of the job.
-        model: to be trained.
-        encoding: of the labels.
-        stored: what made the documents' vectors, where they come from stores.
-
-    Raises:
-        StrideformerError: the vectors are of another encoder, or of documents cut otherwise, than the model's.
-    """
-
-    def __init__(
-        self,
-        settings: TrainSettings,
-        model: Strideformer,
-        encoding: LabelEncoding,
-        stored: EncoderIdentity | None = None,
-    ) -> None:
-        self.settings = settings
-        self.encoding = encoding
-        self.model = model
-        self.config = config = model.config
-        self.folder = resolve_encoder(str(settings.encoder))
-        self.tokenizer = load_tokenizer(self.folder)
-        self.chunker = Chunker(self.tokenizer, config.max_length, config.stride, config.max_chunks)
-        self.collate = StrideformerCollator(self.tokenizer, config.max_chunks)
-        self._encoder: ChunkEncoder | None = None
-        if stored is not None:
-            self._require(stored)
-
-    def documents(self, labelled: LabelledDocuments, kept: Path | None = None, what: str = "") -> Documents:
-        """Documents as tensors.
-
-        Args:
-            labelled: the documents.
-            kept: folder of their vectors, read where they are there and else written, so that a run that is resumed
-                embeds only what is missing.
-            what: they are called in lines of progress.
-        """
-        labels = self.encoding.encode(labelled.labels)
-        if not self.config.freeze_first_model:
-            texts, pairs = labelled.texts()
-            views = self.chunker.views(texts, pairs)
-            bags = TokenBags.of(views) if self.config.bag_of_tokens else None
-            return TokenizedDocuments(views, self.chunker, labels, takes_token_types(self.model.first_model), bags)
-        if labelled.vectors is not None:
-            return labelled.vectors.of(labelled, labels, self.config.bag_of_tokens)
-        if self._encoder is None:
-            self._encoder = ChunkEncoder.from_pretrained(
-                self.folder,
-                device=self.settings.device,
-                max_length=self.config.max_length,
-                stride=self.config.stride,
-                max_chunks=self.config.max_chunks,
-                chunk_layers=self.config.chunk_layers,
-            )
-        return embed(self._encoder, labelled, labels, kept, what)
-
-    def identity(self) -> EncoderIdentity:
-        """Of the encoder as it is before training, however its folder is called."""
-        return EncoderIdentity(
-            weights=weights_hash(self.model.first_model.state_dict()),
-            tokenizer=tokenizer_hash(self.tokenizer.backend_tokenizer.to_str()),
-            chunk_layers=tuple(self.config.chunk_layers),
-            **{name: getattr(self.config, name) for name in OF_ENCODER},
-        )
-
-    def _require(self, stored: EncoderIdentity) -> None:
-        difference = stored.difference(self.identity())
-        if difference is not None:
-            name, theirs, wanted = difference
-            raise StrideformerError(
-                f"the embeddings in {', '.join(self.settings.embeddings)} are not those of {self.settings.encoder} as "
-                f"it is to be used: {name} is {theirs} in the store and {wanted} here; leave the setting out, or embed "
-                f"again with --model {self.settings.encoder}"
-            )

@@ -14,7 +14,6 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel
 
 from jobs import train
 from jobs.train_settings import TrainSettings
@@ -22,27 +21,14 @@ from jobs.training.run import cut_documents
 from strideformer import Pipeline, Strideformer
 from strideformer.errors import StrideformerError
 from strideformer.locations import checkpoint_folders
-from tests.tiny import save_tiny_checkpoint, tiny_tokenizer
+from tests.tiny import save_tiny_checkpoint, save_tiny_encoder
 
 TOPICS = {"law": "court law tax union".split(), "network": "packet route server client".split()}
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoder")
-    tiny_tokenizer(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=128,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
+    return save_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def corpus(file: Path, number: int, seed: int, labels: list[str] | None = None) -> tuple[list[str], list[str]]:

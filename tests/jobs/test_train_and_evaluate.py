@@ -11,21 +11,14 @@ import datasets
 import numpy as np
 import pyarrow.fs as pafs
 import pytest
-import torch
-from transformers import BertConfig, BertModel
 
 from jobs import cli
-from tests.tiny import TOPICS, WORDS_OF, tiny_tokenizer
+from tests.tiny import TOPICS, WORDS_OF, save_tiny_encoder
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoder")
-    tiny_tokenizer(folder)
-    torch.manual_seed(0)
-    shape = {"num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
-    BertModel(BertConfig(vocab_size=128, hidden_size=32, initializer_range=0.3, **shape)).save_pretrained(folder)
-    return folder
+    return save_tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def documents(number: int, seed: int) -> list[dict[str, Any]]:

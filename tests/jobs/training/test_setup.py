@@ -105,7 +105,7 @@ def test_flags_are_frozen() -> None:
     """A flag that is renamed or removed breaks somebody's scripts: change this list knowingly."""
     assert sorted(TrainSettings.model_fields) == sorted(
         "train validation embeddings output dataset dataset_path format text_column pair_column id_column "
-        "label_column missing_label problem_type storage_option encoder freeze_first_model "
+        "label_column missing_label problem_type storage_option encoder start_from freeze_first_model "
         "include_first_model aggregator max_length stride max_chunks chunk_layers train_max_chunks epochs "
         "learning_rate first_model_learning_rate first_model_dropout weight_decay chunk_budget token_budget "
         "batch_size gradient_accumulation_steps "
