@@ -14,7 +14,9 @@ from jobs.planning.lengths import measure
 from jobs.resources import share_out
 from jobs.stages.aggregate import EncodeAndAggregate
 from jobs.stages.chunk import Chunking
+from jobs.stages.columns import read_views
 from jobs.stages.encode import Encode, EncoderOptions
+from strideformer.duplicates import first_alike
 from strideformer.errors import StrideformerError
 
 SECONDS = 8.0
@@ -72,7 +74,9 @@ def time_encoder(
     """
     limited = replace(chunking, max_chunks=min(chunking.max_chunks, MOST_CHUNKS))
     lengths = measure(documents, model, limited)
-    order = np.random.default_rng(seed).permutation(np.flatnonzero(lengths.asked.chunks))
+    # The stage encodes one of identical documents, so of the others nothing is to be counted.
+    different = first_alike(read_views(lengths.chunked)) == np.arange(documents.num_rows)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(different & (lengths.asked.chunks > 0)))
     if not len(order):
         return None
     stage = (EncodeAndAggregate if model.is_checkpoint() else Encode)(model, replace(options, chunking=limited))

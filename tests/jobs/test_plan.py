@@ -131,6 +131,15 @@ def test_the_encoder_is_timed_on_the_sample(
     assert "This machine's rate" in capsys.readouterr().out
 
 
+def test_copies_of_a_document_make_no_encoder_look_fast(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.planning.encoder_rate.SECONDS", 0.0)
+    pq.write_table(pa.table({"text": ["law " * 30] * 40}), tmp_path / "a.parquet")
+    report = planned(tmp_path, tiny_checkpoint, time_encoder=True)
+    assert report["rate"]["chunks"] == 3, "those of one of them, which are all that is computed"
+
+
 def test_a_bare_encoder_is_planned_as_embed_would_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.planning.encoder_rate.SECONDS", 0.02)
     pq.write_table(pa.table({"text": ["a short text", "word " * 1000]}), tmp_path / "a.parquet")
