@@ -73,7 +73,7 @@ def _choices(lengths: Lengths, estimator: Estimator, asked: Chunking, own: Chunk
     yield "as asked", asked.stride, asked.max_chunks
     if own.stride != asked.stride and own.stride < lengths.content.min():
         yield "the model's own stride", own.stride, asked.max_chunks
-    if asked.stride:
+    if asked.stride and own.stride:
         yield "no overlap", 0, asked.max_chunks
     needed = lengths.under(asked.stride, int(lengths.whole.max()) + 1).chunks
     most = int(needed.max())

@@ -17,7 +17,7 @@ from jobs.corpus.storage import read_bytes, resolve
 from jobs.plan_settings import PlanSettings
 from jobs.settings_file import load_settings
 from strideformer.errors import StrideformerError
-from tests.tiny import texts, write_corpus
+from tests.tiny import save_tiny_checkpoint, texts, write_corpus
 
 
 def planned(inputs: Path, model: Path, **more: Any) -> dict[str, Any]:
@@ -62,6 +62,14 @@ def test_another_setting_costs_what_the_plan_of_it_says(tmp_path: Path, tiny_che
     assert [row["stride"] for row in after["alternatives"]][:2] == [0, 4]
     assert after["alternatives"][1]["name"] == "the model's own stride"
     assert after["alternatives"][1]["encoded"] == before["totals"]["encoded"]["value"]
+
+
+def test_no_two_settings_are_the_same(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "a.parquet", 40)
+    model = save_tiny_checkpoint(tmp_path / "model", stride=0)
+    for stride in (0, 4):
+        rows = planned(tmp_path / "a.parquet", model, sample=40, stride=stride, max_chunks=4)["alternatives"]
+        assert len({(row["stride"], row["max_chunks"]) for row in rows}) == len(rows) > 2
 
 
 def test_a_sample_is_told_with_its_interval(
