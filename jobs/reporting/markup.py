@@ -10,7 +10,7 @@ LONGEST_TEXT = 160
 NOTHING = "\N{EN DASH}"
 # Control characters, which a browser drops or takes offence at, by the pictures that Unicode has of them, where it has
 # any; and those that turn the direction of a text, so that an id may look like another.
-_OTHERS = [*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_OTHERS = [*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421} | dict.fromkeys(_OTHERS, 0xFFFD)
 
 
@@ -55,6 +55,7 @@ def table(
     """A table that may scroll sideways where it is too wide; the first column heads its rows.
 
     Args:
+        caption: may hold a text of the corpus or of the model.
         numeric: columns that are set to the right.
         more: attributes, such as a class.
     """
@@ -71,6 +72,7 @@ def table(
         )
         for row in rows
     ]
+    caption = visible(caption)
     whole = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *body), **more)
     return tag("div", whole, class_="scroll", tabindex=0, role="region", aria_label=caption)
 

@@ -113,6 +113,15 @@ def test_whatever_the_corpus_holds_stays_text(tmp_path: Path) -> None:
     assert len(found.words) < 20_000
 
 
+def test_targets_and_reasons_stay_text_where_they_head_a_table(tmp_path: Path) -> None:
+    name = f"\u202e\x1b[31m{EVIL}{'b' * 5000}"
+    url = str(tmp_path / "out")
+    found = read(write_output(url, np.ones((5, 1)), [name], REGRESSION, quarantined={3: (name, "")}).url)
+    told = [*(each["aria-label"] or "" for each in found.all("div") if "aria-label" in each), found.words]
+    assert all(character not in words for words in told for character in "\x1b\u202e")
+    assert len(found.words) < 20_000
+
+
 def test_many_labels_are_cut_where_a_page_would_be_too_long(tmp_path: Path) -> None:
     names = [f"label-{index}" for index in range(1300)]
     scores = confident([min(index, 700) for index in range(1000)], 1300)
