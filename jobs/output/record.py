@@ -60,11 +60,13 @@ class OutputFolder:
         """A JSON file of ours.
 
         Raises:
-            StrideformerError: it is not JSON.
+            StrideformerError: it is no JSON object.
         """
         filesystem, path = self.at(name)
         try:
             values: dict[str, Any] = json.loads(bytes(read_bytes(filesystem, path)))
+            if not isinstance(values, dict):
+                raise ValueError("no object")
         except ValueError as error:
             raise StrideformerError(f"{self.url}/{name} is not JSON ({error}): start again with --overwrite") from error
         return values
@@ -75,8 +77,18 @@ class OutputFolder:
         self.write("_strideformer/plan.parquet", sink.getvalue())
 
     def read_plan(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The plan, or columns of it.
+
+        Raises:
+            StrideformerError: it is damaged.
+        """
         filesystem, path = self.at("_strideformer/plan.parquet")
-        return pq.read_table(pa.BufferReader(read_bytes(filesystem, path)), columns=columns)
+        content = read_bytes(filesystem, path)
+        try:
+            return pq.read_table(pa.BufferReader(content), columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            place = f"{self.url}/_strideformer/plan.parquet"
+            raise StrideformerError(f"{place} is damaged: start again with --overwrite") from error
 
     def clear(self) -> None:
         """Delete what an earlier job wrote here, and nothing else; our own lease stays.

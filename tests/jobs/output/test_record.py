@@ -112,8 +112,18 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         check_same_job(folder(tmp_path), {"chunk_layers": [0, -1]}, {})
 
 
-def test_a_record_that_is_no_json_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{", "[]", "null"])
+def test_a_record_that_is_no_json_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / "_strideformer").mkdir()
-    (tmp_path / "_strideformer" / "job.json").write_text("{")
+    (tmp_path / "_strideformer" / "job.json").write_text(content)
     with pytest.raises(StrideformerError, match=r"job.json is not JSON .*--overwrite"):
         folder(tmp_path).read_json("_strideformer/job.json")
+
+
+@pytest.mark.parametrize("length", [0, 5, 200, -60])
+def test_a_damaged_plan_is_told(tmp_path: Path, length: int) -> None:
+    folder(tmp_path).write_plan(pa.table({"shard": [1], "num_rows": [2]}))
+    plan = tmp_path / "_strideformer" / "plan.parquet"
+    plan.write_bytes(plan.read_bytes()[:length])
+    with pytest.raises(StrideformerError, match=r"plan.parquet is damaged: start again with --overwrite"):
+        folder(tmp_path).read_plan()
