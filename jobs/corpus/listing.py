@@ -8,13 +8,13 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
 import pyarrow.fs
 
+from jobs.corpus.entries import Entry, iso_time, list_folder, look
 from jobs.corpus.filesystems import scheme_of
 from jobs.corpus.links import refuse_escape, walk
 from jobs.corpus.retries import PREFLIGHT_PATIENCE_SECONDS, with_retries
@@ -50,16 +50,6 @@ class InputFile:
     format: str  # one of FORMATS
     compression: str  # gzip, zstd, bz2 or none
     etag: str = ""  # of the object that the plan looked into; "" where there is none
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A file or folder of a listing; ``path`` is the filesystem's own."""
-
-    path: str
-    size: int
-    modified: str
-    is_folder: bool
 
 
 def list_inputs(inputs: Sequence[str], options: Mapping[str, str], file_format: str | None = None) -> list[InputFile]:
@@ -159,13 +149,13 @@ def _format_of(path: str, forced: str | None) -> tuple[str | None, str]:
     return kind, compression
 
 
-def _entries(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> list[_Entry]:
+def _entries(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> list[Entry]:
     return list(_files_of(filesystem, path, url))
 
 
-def _files_of(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> Iterator[_Entry]:
+def _files_of(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> Iterator[Entry]:
     _refuse_climbing(url)
-    entry = _look(filesystem, path)
+    entry = look(filesystem, path)
     if entry is not None:
         yield from _expand(filesystem, entry, entry.path)
     elif _MAGIC.search(path) and scheme_of(url) not in ("http", "https"):
@@ -185,7 +175,7 @@ def _refuse_climbing(url: str) -> None:
         raise StrideformerError(f"{url} has .. after a wildcard: write the folder that is meant without it")
 
 
-def _expand(filesystem: pyarrow.fs.FileSystem, entry: _Entry, root: str) -> Iterator[_Entry]:
+def _expand(filesystem: pyarrow.fs.FileSystem, entry: Entry, root: str) -> Iterator[Entry]:
     """The files below a folder, hidden names left out; a file is itself."""
     if entry.is_folder:
         yield from _files_below(filesystem, entry.path, root)
@@ -195,15 +185,15 @@ def _expand(filesystem: pyarrow.fs.FileSystem, entry: _Entry, root: str) -> Iter
 
 def _files_below(
     filesystem: pyarrow.fs.FileSystem, folder: str, root: str, hidden: tuple[str, ...] = HIDDEN
-) -> Iterator[_Entry]:
+) -> Iterator[Entry]:
     if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
         if not Path(folder).is_dir():
             return  # the folder before a wildcard
         for found in walk(folder, root, hidden):
             stat = found.stat()
-            yield _Entry(found.path, stat.st_size, iso_time(stat.st_mtime_ns), False)
+            yield Entry(found.path, stat.st_size, iso_time(stat.st_mtime_ns), False)
         return
-    for below in _list(filesystem, folder, recursive=True):
+    for below in list_folder(filesystem, folder, recursive=True):
         names = below.path[len(folder) :].strip("/").split("/")
         if not below.is_folder and not any(name.startswith(hidden) for name in names):
             yield below
@@ -216,16 +206,16 @@ def _split_glob(path: str) -> tuple[str, list[str]]:
     return "/".join(names[:first]) or ("/" if path.startswith("/") else ""), names[first:]
 
 
-def _match(filesystem: pyarrow.fs.FileSystem, folder: str, patterns: list[str], root: str) -> Iterator[_Entry]:
+def _match(filesystem: pyarrow.fs.FileSystem, folder: str, patterns: list[str], root: str) -> Iterator[Entry]:
     pattern, rest = patterns[0], patterns[1:]
     if pattern == "**":
         yield from _match_deep(filesystem, folder, rest, root)
         return
     if not _MAGIC.search(pattern):
-        entry = _look(filesystem, posixpath.join(folder, pattern))
-        matching: Iterable[_Entry] = [] if entry is None else [entry]
+        entry = look(filesystem, posixpath.join(folder, pattern))
+        matching: Iterable[Entry] = [] if entry is None else [entry]
     else:
-        matching = (e for e in _list(filesystem, folder, recursive=False) if _matches(_name(e), pattern))
+        matching = (e for e in list_folder(filesystem, folder, recursive=False) if _matches(_name(e), pattern))
     for entry in matching:
         if isinstance(filesystem, pyarrow.fs.LocalFileSystem) and Path(entry.path).is_symlink():
             refuse_escape(entry.path, root)
@@ -235,7 +225,7 @@ def _match(filesystem: pyarrow.fs.FileSystem, folder: str, patterns: list[str], 
             yield from _match(filesystem, entry.path, rest, root)
 
 
-def _match_deep(filesystem: pyarrow.fs.FileSystem, folder: str, rest: list[str], root: str) -> Iterator[_Entry]:
+def _match_deep(filesystem: pyarrow.fs.FileSystem, folder: str, rest: list[str], root: str) -> Iterator[Entry]:
     """``**``: any number of folders, also none, then ``rest``; with no rest, every file below."""
     # a pattern that begins with _ or . may match such names, and _matches_names passes over the others
     hidden = () if any(pattern.startswith(HIDDEN) for pattern in rest) else HIDDEN
@@ -262,70 +252,5 @@ def _matches(name: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(name, pattern)
 
 
-def _name(entry: _Entry) -> str:
+def _name(entry: Entry) -> str:
     return posixpath.basename(entry.path.rstrip("/"))
-
-
-def _look(filesystem: pyarrow.fs.FileSystem, path: str) -> _Entry | None:
-    info = filesystem.get_file_info(path)
-    if info.type == pyarrow.fs.FileType.NotFound:
-        return None
-    if info.type == pyarrow.fs.FileType.File and _fsspec_handler(filesystem):
-        return _from_fsspec(filesystem.handler.fs.info(path))
-    return _from_native(info)
-
-
-def _list(filesystem: pyarrow.fs.FileSystem, folder: str, recursive: bool) -> list[_Entry]:
-    """What is in a folder; empty if it is not there."""
-    if _fsspec_handler(filesystem):
-        # not through pyarrow's handler: it loses the time of modification
-        try:
-            found = filesystem.handler.fs.find(folder, maxdepth=None if recursive else 1, withdirs=True, detail=True)
-        except FileNotFoundError:
-            return []
-        entries = [_from_fsspec(info) for info in found.values()]
-        return [e for e in entries if e.path.rstrip("/") != folder.rstrip("/") and not e.path.endswith("/")]
-    selector = pyarrow.fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
-    return [_from_native(info) for info in filesystem.get_file_info(selector)]
-
-
-def _fsspec_handler(filesystem: pyarrow.fs.FileSystem) -> bool:
-    return isinstance(getattr(filesystem, "handler", None), pyarrow.fs.FSSpecHandler)
-
-
-def _from_native(info: pyarrow.fs.FileInfo) -> _Entry:
-    is_folder = info.type == pyarrow.fs.FileType.Directory
-    modified = "" if is_folder or info.mtime_ns is None else iso_time(info.mtime_ns)
-    return _Entry(info.path, 0 if is_folder else int(info.size), modified, is_folder)
-
-
-def _from_fsspec(info: Mapping[str, object]) -> _Entry:
-    size = info.get("size")
-    is_folder = info.get("type") == "directory"
-    return _Entry(str(info["name"]), size if isinstance(size, int) else 0, modified_of(info), is_folder)
-
-
-def modified_of(info: Mapping[str, object]) -> str:
-    """The time of modification in what an fsspec filesystem tells of a file; "" if it does not tell."""
-    moment = next(
-        (info[k] for k in ("LastModified", "last_modified", "mtime", "updated", "created") if info.get(k)),
-        None,
-    )
-    if isinstance(moment, datetime):
-        moment = moment.replace(tzinfo=moment.tzinfo or UTC)
-        return iso_time(int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000)
-    if isinstance(moment, int | float):
-        return iso_time(int(moment * 1_000_000_000))
-    return str(moment or "")
-
-
-def iso_time(nanoseconds: int) -> str:
-    """Nanoseconds since 1970 as ISO 8601 in UTC."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{_to_the_second(seconds)}.{rest:09d}Z"
-
-
-@lru_cache(maxsize=1024)
-def _to_the_second(seconds: int) -> str:
-    """Many small files are written within one second."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.fs
 
 from jobs.corpus.columns import brief
-from jobs.corpus.listing import InputFile, iso_time, modified_of
+from jobs.corpus.entries import iso_time, modified_of
+from jobs.corpus.listing import InputFile
 from jobs.corpus.pieces import Piece
 from jobs.corpus.records import BLOCK_BYTES
 from jobs.corpus.refusal import FILE_CHANGED, FILE_MISSING, UNREADABLE_FILE, FileRefusedError
