@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.fs
 
+from jobs.corpus.entries import Entry, list_folder
 from jobs.corpus.filesystems import local_path, scheme_of
 from jobs.corpus.retries import PREFLIGHT_PATIENCE_SECONDS, with_retries
 from jobs.corpus.storage import read_bytes, resolve
@@ -41,31 +42,44 @@ def local_model(name: str, options: Mapping[str, str]) -> str:
 
 def _copy(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> Path:
     """The folder of a model's copy, named by the files' sizes and times, so that another state is another copy."""
-    files = _list(filesystem, path)
-    if "config.json" not in files:
-        raise StrideformerError(f"{url} holds no config.json: give the folder of a model")
-    if MODULES in files:
-        for folder in module_paths(read_bytes(filesystem, f"{path}/{MODULES}"), f"{url.rstrip('/')}/{MODULES}"):
-            files |= {f"{folder}/{name}": info for name, info in _list(filesystem, f"{path}/{folder}").items()}
-    state = [url, *([name, info.size, info.mtime_ns] for name, info in sorted(files.items()))]
-    target = own_folder() / f"stored-{hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]}"
+    files = _files(filesystem, path, url)
+    state = _state(filesystem, files)
+    target = own_folder() / f"stored-{hashlib.sha256(json.dumps([url, *state]).encode()).hexdigest()[:32]}"
     folder = posixpath.basename(path)
 
     def write(staged: Path) -> None:
-        for name, info in files.items():
-            content = read_bytes(filesystem, info.path)
-            if len(content) != info.size:
-                raise StrideformerError(f"{url}: {name} changed while it was read: start the job again")
+        for name, entry in files.items():
             (staged / folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (staged / folder / name).write_bytes(content)
+            (staged / folder / name).write_bytes(read_bytes(filesystem, entry.path))
+        # A model that is trained again has files of the same sizes.
+        if _state(filesystem, _files(filesystem, path, url)) != state:
+            raise StrideformerError(f"{url} changed while it was read: start the job again")
 
     make_copy(target, write)
     return target / folder
 
 
-def _list(filesystem: pyarrow.fs.FileSystem, folder: str) -> dict[str, pyarrow.fs.FileInfo]:
+def _files(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> dict[str, Entry]:
+    """All files of a model, by their names within it."""
+    files = _list(filesystem, path)
+    if "config.json" not in files:
+        raise StrideformerError(f"{url} holds no config.json: give the folder of a model")
+    if MODULES in files:
+        for folder in module_paths(read_bytes(filesystem, f"{path}/{MODULES}"), f"{url.rstrip('/')}/{MODULES}"):
+            files |= {f"{folder}/{name}": entry for name, entry in _list(filesystem, f"{path}/{folder}").items()}
+    return files
+
+
+def _state(filesystem: pyarrow.fs.FileSystem, files: Mapping[str, Entry]) -> list[tuple[str, int, str]]:
+    """Names, sizes and times of files; of one that the storage tells no time of, what a hash says of its content."""
+    return [
+        (name, entry.size, entry.modified or hashlib.sha256(read_bytes(filesystem, entry.path)).hexdigest())
+        for name, entry in sorted(files.items())
+    ]
+
+
+def _list(filesystem: pyarrow.fs.FileSystem, folder: str) -> dict[str, Entry]:
     """The files of a model in a folder, by name; none where there is no folder."""
-    selector = pyarrow.fs.FileSelector(folder, allow_not_found=True)
-    found = with_retries(lambda: filesystem.get_file_info(selector), folder, PREFLIGHT_PATIENCE_SECONDS)
-    is_file = pyarrow.fs.FileType.File
-    return {info.base_name: info for info in found if info.type == is_file and MODEL_FILES.fullmatch(info.base_name)}
+    found = with_retries(lambda: list_folder(filesystem, folder, recursive=False), folder, PREFLIGHT_PATIENCE_SECONDS)
+    named = {posixpath.basename(entry.path): entry for entry in found if not entry.is_folder}
+    return {name: entry for name, entry in named.items() if MODEL_FILES.fullmatch(name)}

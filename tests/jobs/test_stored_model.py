@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
+import pyarrow.fs
 import pytest
 
 from jobs import model_copies, stored_model
+from jobs.corpus import entries
 from jobs.corpus.storage import read_bytes, resolve
 from jobs.model_facts import load_facts
 from jobs.stored_model import local_model
@@ -98,11 +101,56 @@ def test_what_is_no_model_is_told_with_its_url(s3_bucket: str, options: dict[str
         local_model(f"s3://{s3_bucket}/models", {"secret_key": "x"})
 
 
-def test_a_file_that_changes_while_it_is_read_is_told(
-    tiny_checkpoint: Path, s3_bucket: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_model_that_changes_while_it_is_read_is_told(
+    tiny_checkpoint: Path, s3_bucket: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = upload(tiny_checkpoint, f"s3://{s3_bucket}/models/tiny")
-    monkeypatch.setattr(stored_model, "read_bytes", lambda *place: read_bytes(*place)[:-1])
-    with pytest.raises(StrideformerError, match=rf"^s3://{s3_bucket}/models/tiny: .* changed while it was read"):
+
+    def read_and_change(filesystem: pyarrow.fs.FileSystem, path: str) -> bytes:
+        content = read_bytes(filesystem, path)
+        if path.endswith("model.safetensors"):
+            train_again(url)
+        return content
+
+    monkeypatch.setattr(stored_model, "read_bytes", read_and_change)
+    with pytest.raises(StrideformerError, match=rf"^s3://{s3_bucket}/models/tiny changed while it was read"):
         local_model(url, options)
     assert not [entry for entry in model_copies.own_folder().iterdir() if entry.name != "lock"]
+
+
+def test_a_model_that_was_trained_again_is_another_copy(
+    tiny_checkpoint: Path, s3_bucket: str, options: dict[str, str]
+) -> None:
+    url = upload(tiny_checkpoint, f"s3://{s3_bucket}/models/tiny")
+    first = Path(local_model(url, options))
+    train_again(url)
+    second = Path(local_model(url, options))
+    weights = [(copy / "model.safetensors").read_bytes() for copy in (first, second)]
+    assert len(weights[0]) == len(weights[1])
+    assert weights[0] != weights[1]
+
+
+def test_where_the_storage_tells_no_times_contents_tell_models_apart(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_copies.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(entries, "modified_of", lambda info: "")
+    url = "memory://models/without-times"
+    filesystem, path = resolve(url, {})
+    for file in tiny_checkpoint.iterdir():
+        filesystem.handler.fs.pipe_file(f"{path}/{file.name}", file.read_bytes())
+    first = Path(local_model(url, {}))
+    assert local_model(url, {}) == str(first)
+    config = (first / "config.json").read_bytes()
+    filesystem.handler.fs.pipe_file(f"{path}/config.json", config.replace(b"law", b"tax"))
+    assert (Path(local_model(url, {})) / "config.json").read_bytes() == config.replace(b"law", b"tax") != config
+
+
+def train_again(url: str) -> None:
+    """Other weights, whose file has the same size, written in another second than those before."""
+    filesystem, path = resolve(f"{url}/model.safetensors", {})
+    before = filesystem.get_file_info(path).mtime
+    content = read_bytes(filesystem, path)
+    while filesystem.get_file_info(path).mtime == before:
+        put(f"{url}/model.safetensors", content[:-1] + bytes([content[-1] ^ 1]))
+        time.sleep(0.2)
