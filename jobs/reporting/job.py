@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 
+from jobs.corpus.entries import Entry, list_folder, look
 from jobs.corpus.storage_errors import require_bucket, storage_error
 from jobs.output.lease import Lease
 from jobs.output.record import PART, OutputFolder, job_id
@@ -133,12 +134,19 @@ def _read(folder: OutputFolder) -> ReportedJob:
 
 
 def _written(folder: OutputFolder, name: str) -> datetime | None:
-    filesystem, path = folder.at(name)
-    written: datetime | None = filesystem.get_file_info(path).mtime
-    return written
+    found = look(*folder.at(name))
+    return None if found is None else _moment(found)
 
 
 def _newest(folder: OutputFolder) -> datetime | None:
-    filesystem, root = folder.at()
-    infos = filesystem.get_file_info(pafs.FileSelector(root))
-    return max((info.mtime for info in infos if PART.fullmatch(info.base_name) and info.mtime), default=None)
+    there = list_folder(*folder.at(), recursive=False)
+    moments = [_moment(entry) for entry in there if PART.fullmatch(posixpath.basename(entry.path))]
+    return max(filter(None, moments), default=None)
+
+
+def _moment(entry: Entry) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(entry.modified)
+    except ValueError:  # in a form of the storage's own, or not told
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or UTC)

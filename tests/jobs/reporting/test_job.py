@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,19 @@ def test_of_a_resumed_job_only_the_last_run_is_known(tmp_path: Path) -> None:
     assert open_job(str(folder), {}).seconds == 12.5
     os.utime(record, (900_000, 900_000))
     assert open_job(str(folder), {}).seconds is None
+
+
+@pytest.mark.parametrize("backend", ["native", "s3fs"])
+def test_when_it_ran_is_known_from_object_storage_too(s3_bucket: str, backend: str) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=2)  # a storage may tell whole seconds
+    scores = confident([0] * 9, 3)
+    for name, committed in (("finished", None), ("stopped", 2)):
+        url = write_output(f"s3://{s3_bucket}/{name}", scores, NAMES, committed=committed).url
+        job = open_job(url, {"backend": backend})
+        assert job.started is not None
+        assert job.ended is not None
+        assert before <= job.started
+        assert before <= job.ended <= datetime.now(UTC)
 
 
 def test_a_stopped_job_and_one_that_runs(tmp_path: Path) -> None:
