@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from jobs.output.metrics import JobMetrics
 from jobs.output.profile import STAGES
 from jobs.output.receipt import Receipt
 
+PROMTOOL = shutil.which("promtool")
 DASHBOARD = Path(__file__).parents[3] / "cluster" / "dashboards" / "strideformer.json"
 
 Recorded = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -70,3 +73,24 @@ def test_the_dashboard_asks_for_what_there_is() -> None:
     assert names == set(re.findall(r'"(strideformer_\w+)"', source))
     stages = set(re.findall(r'stage=~?\\*"([a-z_|]+)', asked))
     assert {stage for each in stages for stage in each.split("|")} <= set(STAGES)
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="there is no promtool, of Debian's package prometheus, to ask")
+@pytest.mark.parametrize("quarantined", [0, 1, 3])
+def test_the_time_left_is_that_of_all_documents(tmp_path: Path, quarantined: int) -> None:
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    (left,) = [panel["targets"][0]["expr"] for panel in panels if panel["title"] == "Time left"]
+    rules = [{"record": "left", "expr": left.replace("$output", "s3://b/out")}]
+    (tmp_path / "rules.json").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    # Of 4 documents that are done in a minute so many are quarantined, each for a reason of its own.
+    series = {"ray_strideformer_remaining_documents{": "400-4x60"}
+    series["ray_strideformer_labelled_documents_total{"] = f"0+{4 - quarantined}x60"
+    for reason in range(quarantined):
+        series[f'ray_strideformer_quarantined_documents_total{{reason="{reason}",'] = "0+1x60"
+    given = [{"series": f'{name}output="s3://b/out"}}', "values": values} for name, values in series.items()]
+    expected = {"expr": "left", "eval_time": "20m", "exp_samples": [{"labels": "left", "value": 80 * 60}]}
+    test = {"interval": "1m", "input_series": given, "promql_expr_test": [expected]}
+    whole = {"rule_files": ["rules.json"], "evaluation_interval": "1m", "tests": [test]}
+    (tmp_path / "test.json").write_text(json.dumps(whole))
+    done = subprocess.run([str(PROMTOOL), "test", "rules", "test.json"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
