@@ -18,7 +18,7 @@ from jobs.corpus.entries import Entry, iso_time, list_folder, look
 from jobs.corpus.filesystems import scheme_of
 from jobs.corpus.links import refuse_escape, walk
 from jobs.corpus.retries import PREFLIGHT_PATIENCE_SECONDS, with_retries
-from jobs.corpus.storage import resolve, url_of
+from jobs.corpus.storage import is_utf8, resolve, url_of
 from jobs.corpus.storage_errors import require_bucket, storage_error
 from strideformer.errors import StrideformerError
 
@@ -81,7 +81,7 @@ def list_inputs(inputs: Sequence[str], options: Mapping[str, str], file_format: 
             _refuse_nothing(filesystem, path, url)
         for entry in entries:
             source = url_of(filesystem, entry.path, url)
-            if not _is_utf8(source):
+            if not is_utf8(source):
                 raise StrideformerError(f"the name of the file {source!a} is not UTF-8: rename it, or leave it out")
             kind, compression = _format_of(entry.path, forced)
             if kind is None:
@@ -95,15 +95,6 @@ def list_inputs(inputs: Sequence[str], options: Mapping[str, str], file_format: 
             f" ({', '.join(FORMATS)}), or name only the files to read"
         )
     return sorted(found.values(), key=lambda file: file.source)
-
-
-def _is_utf8(name: str) -> bool:
-    """False of a name on disk in another encoding, which Python holds with lone surrogates, and no table can."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def would_find(url: str, options: Mapping[str, str], path: str) -> bool:

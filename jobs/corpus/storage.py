@@ -67,7 +67,8 @@ def resolve(url: str, options: Mapping[str, str]) -> tuple[pyarrow.fs.FileSystem
             options of their fsspec filesystem.
 
     Raises:
-        StrideformerError: a secret in the URL or the options, an unknown scheme, a package that is missing.
+        StrideformerError: a secret in the URL or the options, a path that is not UTF-8, an unknown scheme, a package
+            that is missing.
     """
     refuse_secrets(options)
     if not url.strip():
@@ -77,7 +78,18 @@ def resolve(url: str, options: Mapping[str, str]) -> tuple[pyarrow.fs.FileSystem
             f"the {scheme_of(url)}:// URL carries a password, key or signature, which would be written into"
             " the output's records: take it out and use the environment's credentials or a profile"
         )
+    if not is_utf8(url):
+        raise StrideformerError(f"the path {url!a} is not UTF-8: rename what is there, or choose another")
     return open_filesystem(url, options)
+
+
+def is_utf8(name: str) -> bool:
+    """False of a name on disk in another encoding, which Python holds with lone surrogates, and no table can."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _has_password(url: str) -> bool:

@@ -79,6 +79,12 @@ def test_an_endpoint_with_a_password_is_refused():
         resolve("s3://bucket", {"endpoint_url": "http://user:hunter2@host"})
 
 
+@pytest.mark.parametrize("url", ["/data/caf\udce9", "s3://bucket/caf\udce9"])
+def test_a_path_that_is_not_utf_8_is_refused(url):
+    with pytest.raises(StrideformerError, match=r"caf\\udce9' is not UTF-8: rename what is there"):
+        resolve(url, {})
+
+
 def test_unknown_schemes_and_backends_are_refused():
     with pytest.raises(StrideformerError, match="nosuch"):
         resolve("nosuch://bucket/path", {})
