@@ -44,7 +44,7 @@ def main() -> None:
             try:
                 payload = to_stream(stage(from_stream(stream)))
             except Exception as error:
-                write_frame(results, FAILED, f"{type(error).__name__}: {error}".encode())
+                write_frame(results, FAILED, f"{type(error).__name__}: {error}".encode(errors="replace"))
             else:
                 write_frame(results, TABLE, payload)
 

@@ -32,7 +32,7 @@ def suffer(texts: list[str | None]) -> None:
             taken = [bytes(range(256)) * 4096 for _ in range(2048)]  # 2 GiB, 1 MiB at a time
             del taken
         if RAISE in text:
-            raise ValueError("raised over a document")
+            raise ValueError("raised over a document caf\udce9")  # as of a file whose name is not UTF-8
 
 
 class Fragile:
