@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from jobs.command import EXTRA
 from jobs.corpus.storage_errors import storage_error
 from jobs.evaluate_settings import EvaluateSettings
+from jobs.output.visible import on_a_terminal
 from jobs.plan_settings import PlanSettings
 from jobs.report_settings import ReportSettings
 from jobs.settings import ClassifySettings, EmbedSettings
@@ -130,13 +131,14 @@ def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arg
         with stopped_by_sigterm(terminated, lambda: say(TERMINATED)):
             run(settings)
     except StrideformerError as error:
-        print(f"{program(name)}: {error}", file=sys.stderr)
+        print(on_a_terminal(f"{program(name)}: {error}"), file=sys.stderr)
         return getattr(error, "exit_code", 2)
     except ModuleNotFoundError as error:
         print(f"{program(name)}: this needs {error.name}: {EXTRA}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{program(name)}: {storage_error(error, str(error.filename or 'a file'))}", file=sys.stderr)
+        told = storage_error(error, str(error.filename or "a file"))
+        print(on_a_terminal(f"{program(name)}: {told}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # without words of its own: Ray raises it anew
         say(TERMINATED if terminated.is_set() else "interrupted")

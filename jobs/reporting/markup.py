@@ -5,13 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from jobs.output.visible import VISIBLE
+
 VOID = {"meta"}
 LONGEST_TEXT = 160
 NOTHING = "\N{EN DASH}"
-# Control characters, which a browser drops or takes offence at, by the pictures that Unicode has of them, where it has
-# any; and those that turn the direction of a text, so that an id may look like another.
-_OTHERS = [*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-_VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421} | dict.fromkeys(_OTHERS, 0xFFFD)
 
 
 class Html(str):
@@ -46,7 +44,7 @@ def visible(text: str, longest: int = LONGEST_TEXT) -> str:
     """A text of the corpus, cut to a bearable length, and all of it to be seen."""
     if len(text) > longest:
         text = f"{text[: longest * 3 // 4]} … {text[-(longest // 5) :]}"
-    return text.translate(_VISIBLE)
+    return text.translate(VISIBLE)
 
 
 def table(

@@ -217,6 +217,19 @@ def test_what_this_machine_refuses_is_one_sentence(
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize("kind", [StrideformerError, OSError])
+def test_a_name_in_an_error_does_not_steer_the_terminal(
+    kind: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_: EvaluateSettings) -> None:
+        raise kind("s3://bucket/\x1b]0;title\x07.parquet is no Parquet")
+
+    cli.run_command("evaluate", EvaluateSettings, refused, ["predictions", "--label-column", "truth"])
+    told = capsys.readouterr().err
+    assert "s3://bucket/\u241b]0;title\u2407.parquet is no Parquet" in told
+    assert told.count("\n") == 1
+
+
 def test_the_table_in_the_readme_is_the_settings_model() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert settings_table(ClassifySettings) in readme, "run python -m jobs.settings_table and paste its output"
