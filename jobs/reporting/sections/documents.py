@@ -17,10 +17,10 @@ def least_sure(labels: Labelling, rows: list[dict[str, Any]]) -> Html:
     if labels.kind == "multi_label_classification":
         words = "The label in doubt is the one whose score is nearest to 0.5."
         heads = ["document", "labels given", "label in doubt", "its score", "tokens"]
-        cells = [_of_several(labels, row) for row in rows]
+        cells = [_of_several(row) for row in rows]
         return together(tag("p", words, class_="note"), _table("The least sure documents", heads, cells, (3, 4)))
     heads = ["document", "label", "score", "second best", "its score", "tokens"]
-    cells = [_of_one(labels, row) for row in rows]
+    cells = [_of_one(row) for row in rows]
     return _table("The least sure documents, by the score of their label", heads, cells, (2, 4, 5))
 
 
@@ -51,7 +51,7 @@ def _table(caption: str, heads: list[str], rows: list[list[str | None]], numeric
     return table(caption, heads, rows, numeric=numeric, class_="documents")
 
 
-def _of_one(labels: Labelling, row: dict[str, Any]) -> list[str | None]:
+def _of_one(row: dict[str, Any]) -> list[str | None]:
     others = {name: score for name, score in (row["scores"] or {}).items() if name != row["label"]}
     second = max(others, key=lambda name: others[name] or 0.0, default=None)
     return [
@@ -64,7 +64,7 @@ def _of_one(labels: Labelling, row: dict[str, Any]) -> list[str | None]:
     ]
 
 
-def _of_several(labels: Labelling, row: dict[str, Any]) -> list[str | None]:
+def _of_several(row: dict[str, Any]) -> list[str | None]:
     scores: dict[str, float] = row["scores"]
     doubtful = min(scores, key=lambda name: abs(scores[name] - 0.5))
     given = row["label"]
