@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from jobs.corpus.storage_errors import DISK_FULL
 from strideformer.errors import StrideformerError
 
 # In a copy, the size of each of its other files; written last.
@@ -41,13 +42,20 @@ def make_copy(target: Path, write: Callable[[Path], None]) -> None:
     """
     if is_complete(target):
         return
-    with tempfile.TemporaryDirectory(dir=target.parent) as staging:
-        staged = Path(staging) / "model"
-        staged.mkdir()
-        write(staged)
-        sizes = {file.relative_to(staged).as_posix(): file.stat().st_size for file in _files_below(staged)}
-        (staged / COMPLETE).write_text(json.dumps(sizes), encoding="utf-8")
-        _put_in_place(staged, target)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent) as staging:
+            staged = Path(staging) / "model"
+            staged.mkdir()
+            write(staged)
+            sizes = {file.relative_to(staged).as_posix(): file.stat().st_size for file in _files_below(staged)}
+            (staged / COMPLETE).write_text(json.dumps(sizes), encoding="utf-8")
+            _put_in_place(staged, target)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise  # of what is copied, perhaps
+        raise StrideformerError(
+            f"no space is left for the model in {target.parent}: free some, or set TMPDIR to another folder"
+        ) from error
 
 
 def is_complete(copy: Path) -> bool:

@@ -169,7 +169,7 @@ def _fetch(source: ModelSource) -> Path:
         for name, content in files.items():
             file = staged / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            content.tofile(file)
+            file.write_bytes(content)
         _point_at_encoder(staged, target)
 
     make_copy(target, write)

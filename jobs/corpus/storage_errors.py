@@ -40,7 +40,7 @@ _CREDENTIALS = (
 )
 _DENIED = ("ACCESS_DENIED", "Access Denied", "AccessDenied", "Forbidden", "PERMISSION_DENIED")
 _NO_BUCKET = ("NO_SUCH_BUCKET", "NoSuchBucket", "bucket does not exist", "ContainerNotFound")
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNREACHABLE = (
     "NETWORK_CONNECTION",
     "Could not connect",
@@ -63,7 +63,7 @@ def storage_error(error: BaseException, url: str) -> StrideformerError:
     if isinstance(error, StrideformerError):
         return error
     words = f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return StrideformerError(f"{url}: no space is left on the disk: free some")
     if isinstance(error, NotADirectoryError):
         return StrideformerError(f"{url} is a file, or lies below one: give a folder")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs import model_copies, model_source
@@ -38,6 +39,14 @@ def test_what_was_cleared_of_a_model_is_written_again(source: ModelSource, tiny_
     source.fetch()
     assert (folder / "model.safetensors").read_bytes() == (tiny_checkpoint / "model.safetensors").read_bytes()
     assert not list(folder.parent.parent.glob("tmp*"))
+
+
+@pytest.mark.usefixtures("source")
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    model = ModelSource("0" * 64, {"/dev/full": np.zeros(1 << 20, np.uint8)})
+    with pytest.raises(StrideformerError, match=r"no space is left for the model in .*: free some, or set TMPDIR"):
+        model.fetch()
+    assert not list(tmp_path.rglob("model"))
 
 
 def test_a_model_is_its_own_files_and_those_of_its_modules(tmp_path: Path) -> None:
