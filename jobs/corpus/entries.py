@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import pyarrow.fs
 
+from strideformer.errors import StrideformerError
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -27,10 +29,16 @@ class Entry:
 
 
 def look(filesystem: pyarrow.fs.FileSystem, path: str) -> Entry | None:
-    """What is at a path; None where there is nothing."""
+    """What is at a path; None where there is nothing.
+
+    Raises:
+        StrideformerError: it is a pipe or a device.
+    """
     info = filesystem.get_file_info(path)
     if info.type == pyarrow.fs.FileType.NotFound:
         return None
+    if info.type == pyarrow.fs.FileType.Unknown:
+        raise StrideformerError(f"{path} is a pipe or a device, which can be read once only: write it to a file first")
     if info.type == pyarrow.fs.FileType.File and _fsspec_handler(filesystem):
         return _from_fsspec(filesystem.handler.fs.info(path))
     return _from_native(info)
@@ -47,7 +55,8 @@ def list_folder(filesystem: pyarrow.fs.FileSystem, folder: str, recursive: bool)
         entries = [_from_fsspec(info) for info in found.values()]
         return [e for e in entries if e.path.rstrip("/") != folder.rstrip("/") and not e.path.endswith("/")]
     selector = pyarrow.fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
-    return [_from_native(info) for info in filesystem.get_file_info(selector)]
+    found = filesystem.get_file_info(selector)
+    return [_from_native(info) for info in found if info.type != pyarrow.fs.FileType.Unknown]  # pipes, as in `walk`
 
 
 def _fsspec_handler(filesystem: pyarrow.fs.FileSystem) -> bool:

@@ -133,6 +133,14 @@ def test_a_name_that_is_not_utf8_is_told(tmp_path):
         list_inputs([str(tmp_path)], {})
 
 
+def test_a_pipe_is_told_and_passed_over_beside_files(tmp_path):
+    (tmp_path / "a.jsonl").write_text("fine")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(StrideformerError, match=r"pipe.jsonl is a pipe or a device.*: write it to a file first"):
+        list_inputs([str(tmp_path / "pipe.jsonl")], {})
+    assert names(str(tmp_path), "") == names(str(tmp_path), "*.jsonl") == ["a.jsonl"]
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "_tmp").mkdir()
     with pytest.raises(StrideformerError, match="holds no files"):
