@@ -24,12 +24,19 @@ def load_aggregator(folder: Path) -> Strideformer:
     Its ``aggregate``, and so DocumentAggregator, works on chunk vectors; its ``forward`` on tokens does not.
 
     Raises:
-        StrideformerError: the checkpoint's weights cannot be read, or are not all there.
+        StrideformerError: the checkpoint's weights cannot be read, are not all there, or are of other shapes than its
+            config's.
     """
     config = StrideformerConfig.from_pretrained(folder)
     with torch.device("meta"):
         model: Strideformer = Strideformer(config)
-    missing, _ = model.load_state_dict(aggregator_state(folder), strict=False, assign=True)
+    try:
+        missing, _ = model.load_state_dict(aggregator_state(folder), strict=False, assign=True)
+    except RuntimeError as error:  # shapes
+        raise StrideformerError(
+            f"the weights of the checkpoint {folder} are not those that its config describes "
+            f"({str(error).splitlines()[-1].strip().rstrip('.')}): give the config.json that was saved with them"
+        ) from error
     missing = [name for name in missing if not name.startswith(FIRST_MODEL)]
     if missing:
         raise StrideformerError(f"the checkpoint {folder} has no weights for {missing[0]}: give a whole checkpoint")

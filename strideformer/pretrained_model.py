@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +25,7 @@ from strideformer.checkpoint import (
 )
 from strideformer.chunk_inputs import Standardization
 from strideformer.config import StrideformerConfig, name_of_encoder
-from strideformer.errors import StrideformerError
+from strideformer.errors import StrideformerError, first_line
 from strideformer.second_model import SecondModel
 
 # How the names of their weights begin.
@@ -58,10 +59,12 @@ class StrideformerPreTrainedModel(PreTrainedModel):
         An encoder's own folder, given a ``config``, is the first model of a new Strideformer.
 
         Raises:
-            StrideformerError: the checkpoint lacks weights, or they cannot be read; or it was saved without its
-                encoder, and that is not to be found or is not the one that it was trained with.
+            StrideformerError: the checkpoint lacks weights, or they cannot be read or are of other shapes than its
+                config's; or it was saved without its encoder, and that is not to be found or is not the one that it
+                was trained with.
         """
         with_info = kwargs.pop("output_loading_info", False)
+        other_shapes = kwargs.pop("ignore_mismatched_sizes", False)
         nameless = pretrained_model_name_or_path is None  # a config and a state_dict were given
         stored = {} if nameless else stored_config(pretrained_model_name_or_path, kwargs)
         of_encoder = stored.get("model_type", cls.config_class.model_type) != cls.config_class.model_type
@@ -70,12 +73,19 @@ class StrideformerPreTrainedModel(PreTrainedModel):
         model: Self
         try:
             model, info = super(StrideformerPreTrainedModel, loader).from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+                pretrained_model_name_or_path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
             )
-        except (SafetensorError, PermissionError) as error:
+        except (OSError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
             raise StrideformerError(
-                f"the weights of the checkpoint {pretrained_model_name_or_path} cannot be read ({error}): copy it again"
+                f"the weights of the checkpoint {pretrained_model_name_or_path} cannot be read ({first_line(error)}): "
+                f"copy it again"
             ) from error
+        if info["mismatched_keys"] and not other_shapes:
+            name, of_file, of_config = min(info["mismatched_keys"])
+            raise StrideformerError(
+                f"the weights of the checkpoint {pretrained_model_name_or_path} are not those that its config describes"
+                f" ({name} is {list(of_file)} and not {list(of_config)}): give the config.json that was saved with them"
+            )
         model.__class__ = cls
         dtype_is_asked = kwargs.get("dtype", kwargs.get("torch_dtype", "auto")) not in ("auto", None)
         if not of_encoder and not nameless:
