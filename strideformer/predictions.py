@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,23 @@ class LabelSpace:
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> LabelSpace:
-        """The label space of a model's config; one label without a problem type is a regression."""
-        names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+        """The label space of a model's config; one label without a problem type is a regression.
+
+        Raises:
+            StrideformerError: a label has no number, or two of them have one name, as in configs written by hand.
+        """
+        numbers = range(config.num_labels)
+        missing = [number for number in numbers if number not in config.id2label]
+        if missing:
+            raise StrideformerError(
+                f"id2label in the model's config has nothing for {missing[0]}: number its labels 0 to {numbers[-1]}"
+            )
+        names = tuple(str(config.id2label[number]) for number in numbers)
+        doubled = [name for name, times in Counter(names).items() if times > 1]
+        if doubled:
+            raise StrideformerError(
+                f"id2label in the model's config names {doubled[0]!r} twice: give each label a name of its own"
+            )
         default = "regression" if config.num_labels == 1 else "single_label_classification"
         thresholds = getattr(config, "thresholds", None)
         return cls(

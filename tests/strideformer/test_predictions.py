@@ -46,6 +46,16 @@ def test_each_label_of_a_multi_label_model_has_its_threshold() -> None:
     assert space.labels(np.array([[0.8, 0.2], [0.9, 0.05]], np.float32)).tolist() == [[False, True], [True, False]]
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [({1: "a", 2: "b"}, "has nothing for 0: number its labels 0 to 1"), ({0: "a", 1: "a"}, "names 'a' twice")],
+)
+def test_labels_of_a_config_that_are_no_labels_are_refused(labels: dict[int, str], words: str) -> None:
+    config = StrideformerConfig(id2label=labels)
+    with pytest.raises(StrideformerError, match=words):
+        LabelSpace.of(config)
+
+
 def test_calibration_comes_from_the_config() -> None:
     config = StrideformerConfig(
         num_labels=2, problem_type="multi_label_classification", temperature=1.5, thresholds=[0.3, 0.6]
