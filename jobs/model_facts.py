@@ -18,6 +18,7 @@ from pathlib import Path
 from jobs.model_copies import own_folder
 from jobs.model_source import model_files
 from jobs.output.summary import versions
+from strideformer.errors import StrideformerError
 from strideformer.predictions import LabelSpace
 
 
@@ -69,7 +70,11 @@ def model_facts(folders: Mapping[str, Path]) -> ModelFacts:
 
 
 def load_facts(folders: Mapping[str, Path]) -> ModelFacts:
-    """Load the model, which is the check of its weights, and read off what the driver needs."""
+    """Load the model, which is the check of its weights, and read off what the driver needs.
+
+    Raises:
+        StrideformerError: it cannot be loaded, or has weights that are NaN or infinite.
+    """
     from transformers.utils.logging import disable_progress_bar
 
     from strideformer.config import max_positions
@@ -78,7 +83,14 @@ def load_facts(folders: Mapping[str, Path]) -> ModelFacts:
     from strideformer.packed_encoder import PACKED_TYPES
 
     disable_progress_bar()
-    config = Strideformer.from_pretrained(folders["checkpoint"]).config
+    model = Strideformer.from_pretrained(folders["checkpoint"])
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise StrideformerError(
+                f"the checkpoint {folders['checkpoint']} has NaN or infinity in {name}, with which it can label "
+                f"nothing: take one from before training diverged"
+            )
+    config = model.config
     tokenizer = load_tokenizer(folders["checkpoint"], config.first_model_name)
     labels = LabelSpace.of(config)
     return ModelFacts(

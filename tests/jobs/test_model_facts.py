@@ -9,10 +9,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from jobs import model_facts
 from jobs.model_facts import ModelFacts
 from jobs.model_facts import model_facts as facts_of
+from strideformer.errors import StrideformerError
 
 
 @pytest.fixture
@@ -54,6 +56,17 @@ def test_a_record_that_cannot_be_read_is_made_again(loads: list[Path], tiny_chec
         record.write_text(broken)
         assert facts_of({"checkpoint": tiny_checkpoint}) == first
     assert len(loads) == 4
+
+
+def test_weights_that_label_nothing_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """With them every document would be quarantined as `not_finite`, and the job would end as done."""
+    folder = tmp_path / "diverged"
+    shutil.copytree(tiny_checkpoint, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(StrideformerError, match=r"diverged has NaN or infinity in classifier\.bias"):
+        model_facts.load_facts({"checkpoint": folder})
 
 
 @pytest.mark.parametrize("job", ["classify", "embed"])
