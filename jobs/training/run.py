@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import torch
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from jobs.train_settings import TrainSettings
@@ -56,6 +57,9 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
 
     Returns:
         The figures of the best checkpoint on validation.
+
+    Raises:
+        StrideformerError: the settings or the data are wrong, or training diverged.
     """
     disable_progress_bar()
     set_verbosity_error()  # it has a word on the file system's clock at every checkpoint
@@ -105,6 +109,11 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
         use_cpu=use_cpu,
         report=lambda row: print(progress_line(row), flush=True),
     )
+    if not torch.isfinite(result.logits).all():
+        raise StrideformerError(
+            f"training diverged, and there is no model to write: what the best checkpoint says of validation is NaN or "
+            f"infinite; train again, to another output, with a lower --learning-rate than {settings.learning_rate:g}"
+        )
     if is_first:
         spread = spread_within_documents(model, validation, preparation.collate)
         if spread is not None and spread < LEAST_SPREAD:

@@ -194,6 +194,13 @@ def test_a_regression_of_numbers_far_from_0(tmp_path: Path, encoder: Path) -> No
     assert sum(wrong) / 40 < 8
 
 
+def test_a_run_that_diverges_gives_no_checkpoint(tmp_path: Path, encoder: Path) -> None:
+    corpus(tmp_path / "train.parquet", 40, 1)
+    with pytest.raises(StrideformerError, match=r"training diverged.*lower --learning-rate than 1e\+30"):
+        train.run(settings(tmp_path, encoder, validation="0.25", epochs=2, learning_rate=1e30))
+    assert not (tmp_path / "model" / "config.json").exists()
+
+
 def test_a_run_that_is_killed_goes_on(tmp_path: Path, encoder: Path) -> None:
     """A real SIGKILL, once the first checkpoint is there."""
     corpus(tmp_path / "train.parquet", 80, 1)
