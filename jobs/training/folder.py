@@ -43,11 +43,11 @@ class TrainingFolder:
         wanted = json.loads(json.dumps(fingerprint))
         if file.exists():
             found = json.loads(file.read_text(encoding="utf-8"))
-            different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+            different = _different(found, wanted)
             if different:
                 raise StrideformerError(
-                    f"the run in {self.output} had another {', '.join(different)}: resume it with the same, or choose "
-                    f"another output"
+                    f"the run in {self.output} had {', '.join(different)}: resume it with the same, or choose another "
+                    f"output"
                 )
             return
         self.work.mkdir(parents=True, exist_ok=True)
@@ -77,3 +77,12 @@ class TrainingFolder:
         partial.write_text(text, encoding="utf-8")
         partial.rename(self.output / MARKER)
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _different(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What two fingerprints do not have in common, for a person: of the settings each with what it was and is."""
+    names = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+    before, now = found.get("settings", {}), wanted.get("settings", {})
+    settings = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    said = [f"{name} {json.dumps(before.get(name))} in place of {json.dumps(now.get(name))}" for name in settings]
+    return said + [f"another {name}" for name in names if name != "settings"]

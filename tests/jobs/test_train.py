@@ -219,7 +219,7 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path, encoder: Path) -> None:
     assert not (tmp_path / "model" / "training.json").exists(), "killed before its end"
     with pytest.raises(StrideformerError, match="or go on with --resume"):
         train.run(kept)
-    with pytest.raises(StrideformerError, match="had another settings: resume it with the same"):
+    with pytest.raises(StrideformerError, match="had epochs 40 in place of 41: resume it with the same"):
         train.run(settings(tmp_path, encoder, epochs=41, resume=True))
     assert train.run(settings(tmp_path, encoder, epochs=40, resume=True)) == pytest.approx(whole, abs=1e-6)
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "whole"))
