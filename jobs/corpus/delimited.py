@@ -60,9 +60,21 @@ def read_rows(data: bytes, num_rows: int, header: Sequence[str], columns: InputC
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         table = None
-    if table is not None and table.num_rows == num_rows:
+    if table is not None and table.num_rows == num_rows and not _ends_in_a_quote(data, delimiter):
         return RawRows(table)
     return _read_record_by_record(data, header, names, delimiter)
+
+
+def _ends_in_a_quote(data: bytes, delimiter: str) -> bool:
+    """Whether a quote of the last record is never closed: pyarrow takes all that follows for its last field's text."""
+    if b'"' not in data:
+        return False
+    starts, ends, _ = record_bounds(data, delimiter, is_last=True)
+    try:
+        _fields(data[starts[-1] : ends[-1]], delimiter)
+    except ValueError:
+        return True
+    return False
 
 
 def _read_record_by_record(data: bytes, header: Sequence[str], names: Sequence[str], delimiter: str) -> RawRows:

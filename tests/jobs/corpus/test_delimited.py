@@ -37,6 +37,15 @@ def test_a_bad_csv_record_is_quarantined_alone(tmp_path, record, reason, end):
     assert table["doc_id"].to_pylist()[0::2] == ["b", "a"][: len(lines) - 3]
 
 
+@pytest.mark.parametrize("before", [b"1,before\n", b'1,5" before\n'])
+def test_a_quote_in_the_last_column_that_is_never_closed_swallows_no_rows(tmp_path, before):
+    """pyarrow would make one text of all that follows."""
+    (tmp_path / "a.csv").write_bytes(b"key,text\n" + before + b'2,"unclosed\n3,after\n4,after\n')
+    table, _ = read_all(tmp_path, InputColumns(id="key"))
+    assert reasons(table) == [None, "malformed_record"]
+    assert table["quarantine_detail"].to_pylist()[1] == "the quote of field 2 is not closed"
+
+
 def test_csv_columns_may_be_in_any_order_and_fields_long(tmp_path):
     long = "word " * 60_000
     write_bytes(tmp_path / "a.csv", delimited([{"n": 1, "text": "a,b"}, {"n": 2, "text": long}]) + b"torn\n")
