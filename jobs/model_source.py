@@ -17,6 +17,8 @@ from jobs.model_copies import make_copy, own_folder
 from strideformer.errors import StrideformerError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from strideformer.model import Strideformer
 
 TOKENIZER_FILE = "checkpoint/tokenizer.json"
@@ -103,6 +105,15 @@ class ModelSource:
 
             return load_aggregator(self.fetch())
         return Strideformer.from_pretrained(self.fetch())
+
+    def load_encoder(self) -> PreTrainedModel:
+        """A bare encoder, on the CPU, without progress bars, too."""
+        from transformers.utils import logging
+
+        from strideformer.checkpoint import load_first_model
+
+        logging.disable_progress_bar()
+        return load_first_model(self.fetch())
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)

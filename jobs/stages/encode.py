@@ -110,7 +110,6 @@ class Encode:
     ) -> None:
         import torch
 
-        from strideformer.checkpoint import load_first_model
         from strideformer.encoder import ChunkEncoder
         from strideformer.pooling import sentence_transformer_pooling
 
@@ -128,7 +127,7 @@ class Encode:
             self.bags = loaded.config.bag_of_tokens if bags is None else bags
         else:
             pooling, normalize = sentence_transformer_pooling(model.fetch())
-            first_model = load_first_model(model.fetch())
+            first_model = model.load_encoder()
             how |= {"chunk_pooling": pooling, "normalize_embeddings": normalize, "chunk_layers": options.chunk_layers}
             self.encoder = ChunkEncoder(first_model, chunker, **how)
         if self.encoder.device.type == "cpu":

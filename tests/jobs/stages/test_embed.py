@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 from transformers import AutoTokenizer
+from transformers.utils.logging import enable_progress_bar
 
 from jobs import measures
 from jobs.guard.isolation import emptied
@@ -72,6 +73,20 @@ def test_identical_documents_are_encoded_once_and_each_has_the_vectors(
     # in another order the same chunk may meet other neighbours in its micro-batch
     for ours, theirs in zip(*(flat(half, "chunk_vectors")[1] for half in (table.take(rows), expected)), strict=True):
         np.testing.assert_allclose(ours.as_py(), theirs.as_py(), atol=2e-3)
+
+
+def test_loading_shows_no_progress_bars(
+    source: ModelSource, tiny_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They would reach the user once for every actor."""
+    Strideformer.from_pretrained(tiny_checkpoint).first_model.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
+    bare = ModelSource.of({"checkpoint": tmp_path}, tokenizer.backend_tokenizer.to_str())
+    for model in (bare, source):
+        enable_progress_bar()
+        capfd.readouterr()
+        Embed(model, OPTIONS)
+        assert capfd.readouterr().err == ""
 
 
 def test_a_bare_encoder_gives_what_the_checkpoint_over_it_gives(
