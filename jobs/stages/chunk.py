@@ -15,6 +15,9 @@ from jobs.model_source import ModelSource
 from jobs.stages.columns import REASON, attach_views, bisect, quarantine
 from strideformer.chunking import Chunker, ChunkViews
 
+# Reason and detail of a document that is quarantined.
+NO_TOKEN = ("empty_text", "the tokenizer finds no token in it")
+
 
 @dataclass(frozen=True)
 class Chunking:
@@ -33,7 +36,8 @@ class Chunk:
             _first_ids: large_list<uint16|uint32>, for pairs; truncated: bool; num_tokens: int64; num_chunks: int32;
             measures: chunk, segments, segments_fast, and fast_off where the faster tokenizer is
     Drops   _text, _text_pair
-    Quarantines documents that the tokenizer refuses, with reason ``chunking_failed``.
+    Quarantines documents that the tokenizer refuses, with reason ``chunking_failed``, and those in which it finds no
+    token, such as control characters alone, as ``empty_text``: a label of nothing would look like any other.
     """
 
     def __init__(self, model: ModelSource, chunking: Chunking) -> None:
@@ -53,8 +57,17 @@ class Chunk:
 
         def cut(start: int, end: int) -> None:
             rows = good[start:end]
+            views = views_of(rows)
+            without = np.diff(views.token_offsets) == 0
+            if without.any():
+                failures.update(dict.fromkeys(rows[without].tolist(), NO_TOKEN))
+                rows = rows[~without]
+                views = views_of(rows)
+            pieces.append((rows, views))
+
+        def views_of(rows: np.ndarray) -> ChunkViews:
             seconds = [pairs[row] for row in rows] if pairs is not None else None
-            pieces.append((rows, chunker.views([texts[row] for row in rows], seconds)))
+            return chunker.views([texts[row] for row in rows], seconds)
 
         def failed(position: int, error: Exception) -> None:
             failures[int(good[position])] = ("chunking_failed", str(error))

@@ -92,6 +92,18 @@ def test_a_document_that_the_tokenizer_refuses_is_set_aside_alone(source: ModelS
     assert longer.column("num_chunks").to_pylist()[1] == 0
 
 
+def test_a_document_without_a_token_is_set_aside_and_changes_no_other(source: ModelSource) -> None:
+    given = ["court law tax", "\x00\x01", "union " * 20, "\u200b\u200b", "\ufffd"]
+    table = Chunk(source, CHUNKING)(documents(given))
+    assert table.column("quarantine_reason").to_pylist() == [None, "empty_text", None, "empty_text", "empty_text"]
+    assert table.column("num_chunks").to_pylist() == [1, 0, 2, 0, 0]
+    alone = Chunk(source, CHUNKING)(documents([given[0], given[2]]))
+    for name in ("_token_ids", "_chunk_starts", "_chunk_lengths", "num_tokens"):
+        assert table.column(name).take([0, 2]).to_pylist() == alone.column(name).to_pylist()
+    pair = Chunk(source, CHUNKING)(documents(["a", "law"], ["court", "\x00"]))
+    assert pair.column("quarantine_reason").to_pylist() == [None, "empty_text"]
+
+
 @pytest.mark.parametrize("bags", [False, True])
 def test_both_ways_through_the_actors_give_the_pipeline_s_labels(tmp_path: Path, bags: bool) -> None:
     checkpoint = save_tiny_checkpoint(tmp_path, bag_of_tokens=bags)
