@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
 from jobs.corpus.columns import BadRows, InputColumns, RawRows, brief
-from jobs.corpus.records import record_bounds
+from jobs.corpus.records import paired_quotes, record_bounds
 from jobs.corpus.refusal import UNREADABLE_FILE, WRONG_SCHEMA, FileRefusedError
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -18,6 +19,15 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 _FIELDS = {
     delimiter: re.compile(
         rb'"((?:[^"]++|"")*+)"([^' + delimiter.encode() + rb']*+)|(?!")([^' + delimiter.encode() + rb"]*+)"
+    )
+    for delimiter in DELIMITERS.values()
+}
+
+
+# A field in quotes that is never closed, or closed before its last letter; also found inside of a field in quotes.
+_STRAY = {
+    delimiter: re.compile(
+        rb'(?:\A|[\n%b])"(?:[^"]++|"")*+(?:\Z|"(?!["\r\n%b]|\Z))' % (delimiter.encode(), delimiter.encode())
     )
     for delimiter in DELIMITERS.values()
 }
@@ -60,21 +70,24 @@ def read_rows(data: bytes, num_rows: int, header: Sequence[str], columns: InputC
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         table = None
-    if table is not None and table.num_rows == num_rows and not _ends_in_a_quote(data, delimiter):
+    if table is not None and table.num_rows == num_rows and not _has_stray_quotes(data, delimiter):
         return RawRows(table)
     return _read_record_by_record(data, header, names, delimiter)
 
 
-def _ends_in_a_quote(data: bytes, delimiter: str) -> bool:
-    """Whether a quote of the last record is never closed: pyarrow takes all that follows for its last field's text."""
-    if b'"' not in data:
-        return False
-    starts, ends, _ = record_bounds(data, delimiter, is_last=True)
-    try:
-        _fields(data[starts[-1] : ends[-1]], delimiter)
-    except ValueError:
-        return True
-    return False
+def _has_stray_quotes(data: bytes, delimiter: str) -> bool:
+    """Whether a quote that opens a field is never closed, or closed by one that is not the last letter of its field.
+
+    Then two records may have become one, since in a file without quoting a field began with a quote: pyarrow takes all
+    up to the next quote, or to the end, for that field.
+    """
+    array = np.frombuffer(data, np.uint8)
+    quotes = paired_quotes(array, delimiter)
+    if quotes is None:
+        return _STRAY[delimiter].search(data) is not None
+    closing = quotes[1::2]
+    after = array[closing[closing + 1 < array.size] + 1]
+    return bool(quotes.size % 2) or not np.isin(after, np.frombuffer(b'"\r\n' + delimiter.encode(), np.uint8)).all()
 
 
 def _read_record_by_record(data: bytes, header: Sequence[str], names: Sequence[str], delimiter: str) -> RawRows:
@@ -96,7 +109,11 @@ def _read_record_by_record(data: bytes, header: Sequence[str], names: Sequence[s
 
 
 def _fields(record: bytes, delimiter: str) -> list[bytes]:
-    """The fields of one record. ValueError if a quote is not closed."""
+    """The fields of one record.
+
+    Raises:
+        ValueError: a quote is not closed, or by one of a later line which is not the last letter of its field.
+    """
     record = record.removesuffix(b"\r")
     fields: list[bytes] = []
     position = 0
@@ -105,6 +122,8 @@ def _fields(record: bytes, delimiter: str) -> list[bytes]:
         if found is None:
             raise ValueError(f"the quote of field {len(fields) + 1} is not closed")
         quoted, after, plain = found.groups()
+        if quoted is not None and after and b"\n" in quoted:
+            raise ValueError(f"the quote of field {len(fields) + 1} is closed on a later line, inside of a field")
         fields.append(plain if quoted is None else quoted.replace(b'""', b'"') + after)
         position = found.end() + 1
     return fields

@@ -70,19 +70,26 @@ def _outside_quotes(
 ) -> Positions:
     """Newlines before which the number of quotes is even, where that is right, and it nearly always is.
 
-    It is wrong where a quote stands inside a field that does not begin with one (``5" pipe``): such a quote
-    is a plain letter. Those blocks go through an exact expression, which is slower.
+    Blocks of which it is wrong go through an exact expression, which is slower.
     """
-    quotes = np.flatnonzero(array == _QUOTE)
-    if not quotes.size:
-        return newlines
-    opening = quotes[0::2]
-    before = array[opening[opening > 0] - 1]
-    # a quote before an opening one is the closing one of an escaped pair: the field goes on
-    if not np.isin(before, [_NEWLINE, ord(delimiter), _QUOTE]).all():
+    quotes = paired_quotes(array, delimiter)
+    if quotes is None:
         return _exact_newlines(data, delimiter)
     outside: Positions = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
     return outside
+
+
+def paired_quotes(array: npt.NDArray[np.uint8], delimiter: str) -> Positions | None:
+    """Where there are quotes, one that opens and one that closes by turns.
+
+    None where they are not so, since one stands inside a field that does not begin with one (``5" pipe``): such a quote
+    is a plain letter.
+    """
+    quotes: Positions = np.flatnonzero(array == _QUOTE)
+    opening = quotes[0::2]
+    before = array[opening[opening > 0] - 1]
+    # a quote before an opening one is the closing one of an escaped pair: the field goes on
+    return quotes if np.isin(before, [_NEWLINE, ord(delimiter), _QUOTE]).all() else None
 
 
 def _exact_newlines(data: bytes | memoryview, delimiter: str) -> Positions:

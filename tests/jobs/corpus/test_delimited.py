@@ -46,6 +46,25 @@ def test_a_quote_in_the_last_column_that_is_never_closed_swallows_no_rows(tmp_pa
     assert table["quarantine_detail"].to_pylist()[1] == "the quote of field 2 is not closed"
 
 
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        (b'1,"begins\n2,between\n3,"also\n4,after\n', ["malformed_record", None]),
+        (b'1,"begins\n2,"quoted"\n3,after\n4,after\n', ["malformed_record", None, None]),
+        (b'1,5" pipe\n2,"begins\n3,"also\n4,after\n', [None, "malformed_record", None]),
+        (b'1,"begins" here\n2,"here" too\n3,""\n', [None, None, "empty_text"]),
+        (b'1,"a\n""b"" c"\n2,"a, ""b"""\n', [None, None]),
+        (b'1,"a\n""b"" c"\n2,5" pipe\n', [None, None]),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_two_quotes_that_are_letters_make_no_text_of_two_records(tmp_path, records, expected, end):
+    """A table without quoting has fields that begin with a quote, and one such closes another."""
+    (tmp_path / "a.csv").write_bytes((b"key,text\n" + records).replace(b"\n", end))
+    table, _ = read_all(tmp_path, InputColumns(id="key"))
+    assert reasons(table) == expected
+
+
 def test_csv_columns_may_be_in_any_order_and_fields_long(tmp_path):
     long = "word " * 60_000
     write_bytes(tmp_path / "a.csv", delimited([{"n": 1, "text": "a,b"}, {"n": 2, "text": long}]) + b"torn\n")
