@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from strideformer.aggregator_options import is_regression
-from strideformer.micro_batches import run_in_micro_batches
+from strideformer.micro_batches import run_in_micro_batches, threads_for
 from strideformer.model import Strideformer
+from strideformer.one_thread import one_thread
 from strideformer.packed_second_model import PackedSecondModel
 from strideformer.stopwatch import Stopwatch
 from strideformer.token_bags import TokenBags
@@ -65,12 +66,13 @@ class DocumentAggregator:
         self.dtype = second_model_dtype(device, dtype, regression)
         self.num_labels = int(model.config.num_labels)
         self.model = model.eval()
-        for name, child in model.named_children():
-            if name != "first_model":
-                child.to(device=device, dtype=torch.float32 if name == "bag_of_tokens" else self.dtype)
         # float16 is what CPUs hardly multiply at all
         products = self.dtype if regression or dtype is torch.float16 else dtype
-        self.second_model = PackedSecondModel(model.second_model, model.config.hidden_act, products)
+        with one_thread():
+            for name, child in model.named_children():
+                if name != "first_model":
+                    child.to(device=device, dtype=torch.float32 if name == "bag_of_tokens" else self.dtype)
+            self.second_model = PackedSecondModel(model.second_model, model.config.hidden_act, products)
         self.chunk_budget = chunk_budget or CHUNK_BUDGET.get(device.type, CHUNK_BUDGET["cpu"])
         self.forward_time = Stopwatch(device)
 
@@ -113,6 +115,7 @@ class DocumentAggregator:
         def sent(values: np.ndarray) -> Tensor:
             return torch.from_numpy(values).to(self.device)
 
+        @torch.inference_mode()
         def run(start: int, end: int) -> None:
             documents = filled[start:end]
             row_counts = counts[documents]
@@ -126,18 +129,19 @@ class DocumentAggregator:
             counted = sent(row_counts)
             rows = sent(documents)
             of_tokens = None if token_logits is None else token_logits[rows]
-            with self.forward_time.running():
-                of_documents, of_chunks, _ = self.model.aggregate(
-                    vectors[chunk_index],
-                    counted,
-                    *in_part,
-                    second_model=self.second_model,
-                    token_logits=of_tokens,
-                )
+            of_documents, of_chunks, _ = self.model.aggregate(
+                vectors[chunk_index],
+                counted,
+                *in_part,
+                second_model=self.second_model,
+                token_logits=of_tokens,
+            )
             logits[rows] = of_documents.float()
             chunk_logits[chunk_index] = of_chunks.float()
 
-        self.chunk_budget = run_in_micro_batches(counts[filled], self.chunk_budget, run, what="document")
+        threads = threads_for(len(filled)) if self.device.type == "cpu" else 1
+        with self.forward_time.running():
+            self.chunk_budget = run_in_micro_batches(counts[filled], self.chunk_budget, run, "document", threads)
         return DocumentLogits(logits.cpu().numpy(), chunk_logits.cpu().numpy())
 
 

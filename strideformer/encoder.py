@@ -23,8 +23,9 @@ from strideformer.freed_memory import keep_freed_blocks
 from strideformer.int8_encoder import check_int8, to_int8
 from strideformer.int8_texts import TEXTS
 from strideformer.layers import LAST, refuse_unknown_layers, states_of_layers
-from strideformer.micro_batches import run_in_micro_batches
+from strideformer.micro_batches import run_in_micro_batches, threads_for
 from strideformer.model import Strideformer
+from strideformer.one_thread import one_thread
 from strideformer.packed_encoder import packed_encoder
 from strideformer.packed_linear import keep_kernels
 from strideformer.pooling import pool_packed, pool_tokens, sentence_transformer_pooling
@@ -74,7 +75,6 @@ class ChunkEncoder:
         self.int8 = dtype == INT8
         if self.int8:
             check_int8(self.device)
-        self.first_model = cast_encoder(first_model.eval(), self.device, self.dtype)
         self.chunker = chunker
         self.chunk_pooling = chunk_pooling
         self.normalize_embeddings = normalize_embeddings
@@ -89,9 +89,11 @@ class ChunkEncoder:
         if self.device.type == "cpu":
             keep_freed_blocks()
             keep_kernels()
-        self.packed = packed_encoder(self.first_model)
-        if self.int8:
-            self._to_int8()
+        with one_thread():
+            self.first_model = cast_encoder(first_model.eval(), self.device, self.dtype)
+            self.packed = packed_encoder(self.first_model)
+            if self.int8:
+                self._to_int8()
         self.forward_time, self.copy_time = Stopwatch(self.device), Stopwatch(self.device)
 
     @classmethod
@@ -268,8 +270,7 @@ class ChunkEncoder:
         """
         if self.packed is None or self.device.type != "cpu":
             return 1
-        threads = torch.get_num_threads()
-        return threads if num_chunks >= threads else 1
+        return threads_for(num_chunks)
 
     def _encode(self, assembler: ChunkAssembler, chunks: SortedChunks, start: int, end: int) -> Tensor:
         pooling = (self.chunk_pooling, self.normalize_embeddings)

@@ -31,6 +31,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
+def threads_for(rows: int) -> int:
+    """How many micro-batches to run at once on a CPU: one on each core of torch's, if there are rows for all."""
+    threads = torch.get_num_threads()
+    return threads if rows >= threads else 1
+
+
 def run_in_micro_batches(
     sorted_lengths: np.ndarray,
     budget: int,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,24 @@ def test_a_regression_multiplies_in_full_precision_beside_an_encoder_in_bf16(pro
         for dtype in (torch.bfloat16, torch.float32)
     ]
     np.testing.assert_array_equal(made[0](vectors, OFFSETS).logits, made[1](vectors, OFFSETS).logits)
+
+
+def test_on_a_cpu_each_core_has_documents_of_its_own(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all cores compute one batch they wait for each other after every operation."""
+    model = Strideformer.from_pretrained(tiny_checkpoint)
+    vectors = torch.randn(int(OFFSETS[-1]), 32)
+    expected = DocumentAggregator(model, torch.device("cpu"))(vectors, OFFSETS)
+    threads = []
+    aggregate = model.aggregate
+
+    def aggregated(*arguments: torch.Tensor, **more: object) -> object:
+        threads.append((threading.get_ident(), torch.get_num_threads()))
+        return aggregate(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model, "aggregate", aggregated)
+    monkeypatch.setattr("strideformer.aggregation.threads_for", lambda documents: 2)
+    found = DocumentAggregator(model, torch.device("cpu"))(vectors, OFFSETS)
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
+    np.testing.assert_allclose(found.chunk_logits, expected.chunk_logits, atol=1e-5)
+    assert {cores for _, cores in threads} == {1}
+    assert threading.get_ident() not in {thread for thread, _ in threads}
