@@ -27,7 +27,7 @@ from jobs.output.profile import print_profile, profile
 from jobs.output.progress import Progress
 from jobs.output.receipt import Receipt, add_up
 from jobs.output.record import OutputFolder, check_same_job, check_usable, job_id
-from jobs.output.summary import print_summary, success
+from jobs.output.summary import print_summary, success, this_moment
 from jobs.preflight import Checked
 from jobs.resources import MOST_SHARDS, Resources, alive_nodes, connect, disconnect, share_out
 from jobs.settings import InputSettings, ShardedSettings
@@ -133,7 +133,8 @@ class ShardedJob(Generic[S, C]):
         if settings.overwrite:  # not before: whatever refuses the call leaves what is there
             folder.clear()
         folder.write_plan(plan)
-        record = {"fingerprint": checked.fingerprint, "settings": settings.model_dump()} | self.said_of(checked)
+        record = {"fingerprint": checked.fingerprint, "settings": settings.model_dump(), "planned_at": this_moment()}
+        record |= self.said_of(checked)
         folder.write("_strideformer/job.json", json.dumps(record, indent=2, ensure_ascii=False).encode())
         return plan, job_id(checked.fingerprint)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -34,8 +35,14 @@ def success(total: Receipt, seconds: float, shards: int, done: str = "labelled")
         **labels,
         "quarantine_reasons": total.reasons,
         "seconds": round(seconds, 3),
+        "finished_at": this_moment(),
         "versions": versions(),
     }
+
+
+def this_moment() -> str:
+    """ISO 8601 in UTC, to the second; times of files change where an output is copied."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from jobs.corpus.entries import Entry, list_folder, look
+from jobs.corpus.entries import list_folder, look
 from jobs.corpus.storage_errors import require_bucket, storage_error
 from jobs.output.lease import Lease
 from jobs.output.record import PART, OutputFolder, job_id
@@ -30,8 +30,8 @@ class ReportedJob:
         parts: names of the parts that are committed, by shard.
         shards, documents: how many the plan has.
         running: the host of a driver that holds the folder; None where none does, or the job is finished.
-        started, ended: when job.json, and _SUCCESS or else the newest part, was written; None where the storage does
-            not tell.
+        started, ended: as job.json and _SUCCESS say, or else when they, or the newest part, were written; None where
+            the storage does not tell.
     """
 
     folder: OutputFolder
@@ -128,25 +128,25 @@ def _read(folder: OutputFolder) -> ReportedJob:
         shards=len(shards),
         documents=int(pc.sum(plan.column("num_rows")).as_py() or 0),
         running=holder.host if holder is not None and holder.seconds_left > 0 and not holder.is_dead() else None,
-        started=_written(folder, "_strideformer/job.json"),
-        ended=_written(folder, "_SUCCESS") if totals else _newest(folder),
+        started=_moment(record.get("planned_at")) or _written(folder, "_strideformer/job.json"),
+        ended=(_moment(totals.get("finished_at")) or _written(folder, "_SUCCESS")) if totals else _newest(folder),
     )
 
 
 def _written(folder: OutputFolder, name: str) -> datetime | None:
     found = look(*folder.at(name))
-    return None if found is None else _moment(found)
+    return None if found is None else _moment(found.modified)
 
 
 def _newest(folder: OutputFolder) -> datetime | None:
     there = list_folder(*folder.at(), recursive=False)
-    moments = [_moment(entry) for entry in there if PART.fullmatch(posixpath.basename(entry.path))]
+    moments = [_moment(entry.modified) for entry in there if PART.fullmatch(posixpath.basename(entry.path))]
     return max(filter(None, moments), default=None)
 
 
-def _moment(entry: Entry) -> datetime | None:
+def _moment(told: str | None) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(entry.modified)
+        moment = datetime.fromisoformat(told or "")
     except ValueError:  # in a form of the storage's own, or not told
         return None
     return moment.replace(tzinfo=moment.tzinfo or UTC)

@@ -63,7 +63,8 @@ def test_the_same_labels_as_on_local_disk_and_a_resume(
     with pytest.raises(StrideformerError, match="use --resume"):
         classify.run(remote)
     second = classify.run(remote.model_copy(update={"resume": True}))
-    assert {**second, "seconds": 0} == {**first, "seconds": 0}
+    of_a_run = {"seconds": 0, "finished_at": ""}
+    assert second | of_a_run == first | of_a_run
     assert labelled(f"s3://{s3_bucket}/out") == on_s3
     names = {
         info.base_name for info in filesystem.get_file_info(pafs.FileSelector(root, recursive=True)) if info.is_file

@@ -26,9 +26,30 @@ def test_a_finished_job_and_how_long_it_took(tmp_path: Path) -> None:
     assert job.state == "finished: 2 of 2 shards"
 
 
-def test_of_a_resumed_job_only_the_last_run_is_known(tmp_path: Path) -> None:
+def test_a_copied_output_says_when_its_job_ran_and_a_resumed_one_has_the_seconds_of_its_last_run(
+    tmp_path: Path,
+) -> None:
+    folder = output(tmp_path)
+    for name, key, told in (
+        ("_SUCCESS", "finished_at", "2026-11-01T10:00:14+00:00"),
+        ("_strideformer/job.json", "planned_at", "2026-11-01T10:00:00+00:00"),
+    ):
+        record = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(record | {key: told}))
+    job = open_job(str(folder), {})
+    assert job.started == datetime(2026, 11, 1, 10, tzinfo=UTC)
+    assert job.ended == datetime(2026, 11, 1, 10, 0, 14, tzinfo=UTC)
+    assert job.seconds == 12.5
+    (folder / name).write_text(json.dumps(record | {key: "2026-11-01T09:00:00+00:00"}))
+    assert open_job(str(folder), {}).seconds is None
+
+
+def test_of_an_output_of_before_the_times_of_its_files_are_known(tmp_path: Path) -> None:
     folder = output(tmp_path)
     record, success = folder / "_strideformer" / "job.json", folder / "_SUCCESS"
+    totals = json.loads(success.read_text())
+    del totals["finished_at"]
+    success.write_text(json.dumps(totals))
     os.utime(success, (1_000_000, 1_000_000))
     os.utime(record, (1_000_000 - 12, 1_000_000 - 12))
     assert open_job(str(folder), {}).seconds == 12.5
