@@ -14,6 +14,9 @@ import pytest
 # Set before anything imports Ray or transformers: no hub, and a HOME of our own, since Ray writes the token file
 # there by which its clusters know their drivers, and later clusters of whoever runs the tests are to keep theirs.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Models of a few neurons gain nothing by a second thread, and where another process has a core each of their operations
+# waits for it: tests that train took 20 times as long beside two busy processes. Those of threads say how many.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 HOME = tempfile.mkdtemp(prefix="strideformer-test-home-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ["HOME"] = HOME
