@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from jobs.corpus.storage_errors import require_local_folder
+from jobs.training.lock import FolderLock
 from strideformer.errors import StrideformerError
 
 MARKER = "training.json"
@@ -16,17 +18,36 @@ MARKER = "training.json"
 class TrainingFolder:
     """OUTPUT while a model is trained: checkpoints and vectors in ``_training``, the model at the end.
 
-    ``training.json`` is written last, so its presence says that the run is finished.
+    ``training.json`` is written last, so its presence says that the run is finished. Of the processes of a run it is
+    the first that holds the folder, until the ``with`` block ends.
     """
 
     def __init__(self, output: str) -> None:
         self.output = Path(output)
         self.work = self.output / "_training"
+        self._lock = FolderLock(self.work / "lock", self.output)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
 
     @property
     def is_finished(self) -> bool:
         """Whether a run here has come to its end."""
         return (self.output / MARKER).exists()
+
+    def hold(self) -> None:
+        """Keep others out of a run that is there, before anything is read; a new one is held once it begins.
+
+        Raises:
+            StrideformerError: another process is at it.
+        """
+        if self.work.exists():
+            self._lock.take()
 
     def begin(self, resume: bool, fingerprint: dict[str, Any]) -> None:
         """Make the folder, or find the run that is to go on.
@@ -36,9 +57,12 @@ class TrainingFolder:
             fingerprint: what decides the result.
 
         Raises:
-            StrideformerError: the folder is there and not to be resumed, or holds a run of another fingerprint.
+            StrideformerError: the folder is there and not to be resumed, or another process is at it, or it holds a run
+                of another fingerprint.
         """
         self.refuse(resume)
+        self.work.mkdir(parents=True, exist_ok=True)
+        self._lock.take()
         file = self.work / "run.json"
         wanted = json.loads(json.dumps(fingerprint))
         if file.exists():
@@ -50,7 +74,6 @@ class TrainingFolder:
                     f"output"
                 )
             return
-        self.work.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
         partial.rename(file)
@@ -59,7 +82,7 @@ class TrainingFolder:
         """Refuse an output that holds something which is not to be resumed: asked before anything is read.
 
         Raises:
-            StrideformerError: as ``begin``.
+            StrideformerError: it does, or no folder can be made there.
         """
         require_local_folder(self.output)
         if not self.output.exists():
@@ -76,6 +99,7 @@ class TrainingFolder:
         partial = self.output / (MARKER + ".partial")
         partial.write_text(text, encoding="utf-8")
         partial.rename(self.output / MARKER)
+        self._lock.release()
         shutil.rmtree(self.work, ignore_errors=True)
 
 

@@ -64,13 +64,19 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
     disable_progress_bar()
     set_verbosity_error()  # it has a word on the file system's clock at every checkpoint
     require_tracker(settings.report_to)
-    folder = TrainingFolder(settings.output)
+    with TrainingFolder(settings.output) as folder:
+        return _run(settings, folder, train)
+
+
+def _run(settings: TrainSettings, folder: TrainingFolder, train: Train) -> dict[str, float]:
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first:
         folder.refuse(settings.resume)
     if settings.resume and folder.is_finished:
         print(f"the run in {settings.output} is finished")
         return {}
+    if is_first:
+        folder.hold()
     start = StartingPoint.of(settings)
     data = load_data(settings, settings.seed, None if start is None else start.encoding)
     config = new_config(settings, data) if start is None else start.new_config(settings, data)

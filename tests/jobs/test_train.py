@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from jobs import train
 from jobs.train_settings import TrainSettings
+from jobs.training.folder import TrainingFolder
 from jobs.training.run import cut_documents
 from strideformer import Pipeline, Strideformer
 from strideformer.errors import StrideformerError
@@ -226,6 +227,13 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path, encoder: Path) -> None:
     for name, weight in ours.items():
         torch.testing.assert_close(weight, theirs[name], rtol=0, atol=1e-6)
     assert train.run(settings(tmp_path, encoder, epochs=40, resume=True)) == {}, "finished: nothing is done again"
+
+
+def test_a_run_that_goes_on_is_not_gone_on_with(tmp_path: Path, encoder: Path) -> None:
+    with TrainingFolder(str(tmp_path / "model")) as folder:
+        folder.begin(False, {})
+        with pytest.raises(StrideformerError, match=r"model is being written by process .* wait for it to finish"):
+            train.run(settings(tmp_path, encoder, resume=True))  # there are no documents that it could read
 
 
 @pytest.mark.parametrize("part", ["weights", "tokenizer"])
