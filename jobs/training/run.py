@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from jobs.train_settings import TrainSettings
 from jobs.training.data import TrainingData, load_data
 from jobs.training.folder import TrainingFolder
+from jobs.training.full_disk import full_disk_told
 from jobs.training.model_card import OF_THIS_MACHINE, model_card
 from jobs.training.preparation import Preparation
 from jobs.training.setup import new_config, new_model, new_options
@@ -60,11 +61,12 @@ def run(settings: TrainSettings, train: Train) -> dict[str, float]:
 
     Raises:
         StrideformerError: the settings or the data are wrong, or training diverged.
+        JobFailedError: the disk is full; the run can be resumed.
     """
     disable_progress_bar()
     set_verbosity_error()  # it has a word on the file system's clock at every checkpoint
     require_tracker(settings.report_to)
-    with TrainingFolder(settings.output) as folder:
+    with full_disk_told(settings.output), TrainingFolder(settings.output) as folder:
         return _run(settings, folder, train)
 
 
