@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from strideformer.config import StrideformerConfig
-from strideformer.errors import StrideformerError
+from strideformer.errors import StrideformerError, first_line
 from strideformer.model import Strideformer
 from strideformer.pretrained_model import FIRST_MODEL
 
@@ -61,7 +61,7 @@ def aggregator_state(folder: Path) -> dict[str, Tensor]:
         raise FileNotFoundError("it has neither model.safetensors nor pytorch_model.bin")
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise StrideformerError(
-            f"the weights of the checkpoint {folder} cannot be read ({error}): give a whole checkpoint"
+            f"the weights of the checkpoint {folder} cannot be read ({first_line(error)}): give a whole checkpoint"
         ) from error
 
 

@@ -7,7 +7,8 @@ import inspect
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ __all__ = [
     "stored_config",
     "takes_token_types",
     "weights_hash",
+    "without_load_report",
 ]
 
 
@@ -59,23 +61,31 @@ def load_first_model(name: str | Path, **kwargs: Any) -> PreTrainedModel:
     """
     from transformers import AutoModel  # here and not above, since it imports strideformer.model: see registration
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # the unused head's weights would be reported as unexpected
     kwargs["trust_remote_code"] = False  # unset, transformers asks whoever sits at the terminal
     try:
-        try:
-            model = AutoModel.from_pretrained(name, add_pooling_layer=False, **kwargs)
-        except TypeError:
-            model = AutoModel.from_pretrained(name, **kwargs)
+        with without_load_report():  # the unused head's weights would be reported as unexpected
+            try:
+                model = AutoModel.from_pretrained(name, add_pooling_layer=False, **kwargs)
+            except TypeError:
+                model = AutoModel.from_pretrained(name, **kwargs)
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise StrideformerError(
             f"the encoder {name} cannot be loaded ({first_line(error)}): give a folder, package or hub id with whole "
             f"weights"
         ) from error
-    finally:
-        logging.set_verbosity(verbosity)
     _refuse_decoder(model.config)
     return model
+
+
+@contextmanager
+def without_load_report() -> Iterator[None]:
+    """Keep transformers from printing a table of what did not fit, which is told in a sentence where it matters."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def stored_config(name: str | os.PathLike[str], arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from collections.abc import Mapping
@@ -22,11 +23,14 @@ from strideformer.checkpoint import (
     resolve_encoder,
     share_weights,
     stored_config,
+    without_load_report,
 )
 from strideformer.chunk_inputs import Standardization
 from strideformer.config import StrideformerConfig, name_of_encoder
 from strideformer.errors import StrideformerError, first_line
 from strideformer.second_model import SecondModel
+
+logger = logging.getLogger(__name__)
 
 # How the names of their weights begin.
 FIRST_MODEL = "first_model."
@@ -72,9 +76,11 @@ class StrideformerPreTrainedModel(PreTrainedModel):
         loader: Any = type(cls.__name__, (cls,), {"base_model_prefix": "first_model"}) if of_encoder else cls
         model: Self
         try:
-            model, info = super(StrideformerPreTrainedModel, loader).from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-            )
+            with without_load_report():
+                kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+                model, info = super(StrideformerPreTrainedModel, loader).from_pretrained(
+                    pretrained_model_name_or_path, *args, **kwargs
+                )
         except (OSError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
             raise StrideformerError(
                 f"the weights of the checkpoint {pretrained_model_name_or_path} cannot be read ({first_line(error)}): "
@@ -92,6 +98,12 @@ class StrideformerPreTrainedModel(PreTrainedModel):
             own = StrideformerConfig.from_dict(stored)
             if not dtype_is_asked:  # transformers put that of the whole checkpoint in its place
                 model.config.first_model_config.dtype = own.first_model_config.dtype
+            if info["unexpected_keys"]:
+                logger.warning(
+                    "the checkpoint %s has weights that nothing takes, such as %s: they are left out",
+                    pretrained_model_name_or_path,
+                    min(info["unexpected_keys"]),
+                )
             if info["missing_keys"]:
                 cls._refuse_partial(pretrained_model_name_or_path, info["missing_keys"], own)
         name, expected = model.config.first_model_name, model.config.first_model_hash

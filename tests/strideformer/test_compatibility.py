@@ -23,20 +23,22 @@ LOADERS = (Strideformer, AutoModelForSequenceClassification)
 
 @pytest.fixture
 def said() -> Iterator[list[str]]:
-    """Warnings and errors that transformers logs; its logger does not propagate, so caplog would not see them."""
+    """Warnings and errors that we log, or transformers, whose logger does not propagate, so that caplog sees none."""
     messages: list[str] = []
 
     class Keeper(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             messages.append(record.getMessage())
 
-    logger, keeper = logging.getLogger("transformers"), Keeper(logging.WARNING)
-    level = logger.level
-    logger.addHandler(keeper)
-    logger.setLevel(logging.WARNING)
+    loggers, keeper = [logging.getLogger(name) for name in ("transformers", "strideformer")], Keeper(logging.WARNING)
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(keeper)
+        logger.setLevel(logging.WARNING)
     yield messages
-    logger.removeHandler(keeper)
-    logger.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.removeHandler(keeper)
+        logger.setLevel(level)
 
 
 def logits_of(model: PreTrainedModel, case: dict[str, Any]) -> Tensor:

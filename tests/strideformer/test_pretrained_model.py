@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from transformers import (
     T5Config,
     XLNetConfig,
 )
+from transformers.utils.logging import get_verbosity
 
 from strideformer import Strideformer, StrideformerConfig, StrideformerError
 from strideformer.aggregator import load_aggregator
@@ -261,7 +263,7 @@ def test_code_inside_pickled_weights_is_not_run(tmp_path: Path, encoder: Path, l
     for folder in (encoder, tmp_path / "whole"):
         (folder / "model.safetensors").unlink()
         torch.save({"classifier.bias": Payload(ran)}, folder / "pytorch_model.bin")
-        with pytest.raises(StrideformerError, match="Weights only load failed"):
+        with pytest.raises(StrideformerError, match="holds more than tensors"):
             Strideformer.from_pretrained(light if folder == encoder else folder)
     assert not ran.exists()
     torch.load(encoder / "pytorch_model.bin", weights_only=False)
@@ -348,6 +350,36 @@ def test_weights_that_are_cut_short_are_told(tmp_path: Path, encoder: Path) -> N
     (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(StrideformerError, match=r"weights of the checkpoint .* cannot be read .*: copy it again"):
         Strideformer.from_pretrained(tmp_path)
+
+
+def test_a_pickle_of_more_than_tensors_is_told_without_the_advice_to_run_it(tmp_path: Path, encoder: Path) -> None:
+    over(encoder).save_pretrained(tmp_path)
+    torch.save(load_file(tmp_path / "model.safetensors") | {"code": print}, tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    for load in (Strideformer.from_pretrained, load_aggregator):
+        with pytest.raises(
+            StrideformerError, match=r"cannot be read \(it is broken, or holds more than tensors, "
+        ) as told:
+            load(tmp_path)
+        assert "weights_only" not in str(told.value)
+
+
+def test_weights_that_do_not_fit_are_told_once(
+    tmp_path: Path, encoder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    over(encoder).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole = load_file(file)
+    verbosity = get_verbosity()
+    save_file(whole | {"classifier.weight": torch.zeros(3, 3)}, file, {"format": "pt"})
+    with pytest.raises(StrideformerError, match="are not those that its config describes"):
+        Strideformer.from_pretrained(tmp_path)
+    save_file(whole | {"classifier.scale": torch.zeros(3)}, file, {"format": "pt"})
+    Strideformer.from_pretrained(tmp_path)
+    assert "LOAD REPORT" not in caplog.text
+    assert "has weights that nothing takes, such as classifier.scale: they are left out" in caplog.text
+    assert get_verbosity() == verbosity
 
 
 def test_a_folder_without_weights_is_told(tmp_path: Path, encoder: Path) -> None:
