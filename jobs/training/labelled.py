@@ -191,6 +191,11 @@ def split_off(
     chosen = np.zeros(number, bool)
     chosen[by_class] = np.diff(until) > 0
     _return_one_of_each(chosen, owners, classes)
+    if not chosen.any() and len(classes) and np.bincount(classes).max() == 1:
+        raise StrideformerError(
+            f"each label has one document, so that --validation {share} leaves none to validate on: --label-column "
+            f"most likely names the wrong column; if not, give more documents of each label"
+        )
     if not chosen.any() or chosen.all():
         raise StrideformerError(
             f"--validation {share} of {len(documents)} documents leaves nothing to train on or to validate on: give "

@@ -136,6 +136,12 @@ def test_numbers_lists_and_pairs_are_read_from_json_lines(tmp_path: Path) -> Non
     assert grades.dropped == {"missing_label": 1}
 
 
+@pytest.mark.parametrize(("labels", "kind"), [(list("abcdefgh"), SINGLE), ([["a"], ["b"], ["c", "d"], ["e"]], MULTI)])
+def test_ids_taken_for_labels_are_told(labels: list[object], kind: str) -> None:
+    with pytest.raises(StrideformerError, match=r"each label has one document.*--label-column most likely names the"):
+        split_off(documents(labels), 0.25, 0, kind)
+
+
 def test_a_share_is_split_off_by_class_and_seed() -> None:
     labels = ["a"] * 50 + ["b"] * 10 + ["c"]
     training, validation = split_off(documents(labels), 0.2, 0, SINGLE)
@@ -148,7 +154,7 @@ def test_a_share_is_split_off_by_class_and_seed() -> None:
     values = np.random.default_rng(0).normal(size=30).tolist()
     assert len(split_off(documents(values), 0.1, 0, REGRESSION)[1]) == 3
     with pytest.raises(StrideformerError, match="leaves nothing"):
-        split_off(documents(["a", "b"]), 0.1, 0, SINGLE)
+        split_off(documents(["a", "a", "b"]), 0.1, 0, SINGLE)
 
 
 def test_a_share_of_documents_with_several_labels_is_split_off_by_the_rarest() -> None:
