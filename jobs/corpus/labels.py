@@ -18,6 +18,9 @@ from strideformer.errors import StrideformerError
 # Only ids and labels are held, so a shard may have many more rows than one of texts.
 ROWS_AT_ONCE = 1 << 18
 _WHY = ["source", "quarantine_reason"]
+# What to do about ids that are there twice: in files of a person, and in what a job wrote, of which no row can go.
+LEAVE_ONE = "leave one row for each id"
+MAKE_ANEW = "label or embed its documents again without --id-column, so that each has an id of its own, source#row"
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,17 @@ def read_labels(
             f"no row of the labels can be read ({next(iter(unreadable))}): mend {', '.join(inputs)}"
         )
     table = table.rename_columns(["doc_id", "label"])
-    require_unique(table.column("doc_id"), ", ".join(inputs))
+    require_unique(table.column("doc_id"), ", ".join(inputs), LEAVE_ONE)
     return Labels(table, unreadable)
 
 
-def require_unique(ids: pa.Array | pa.ChunkedArray, where: str) -> None:
+def require_unique(ids: pa.Array | pa.ChunkedArray, where: str, remedy: str) -> None:
     """Refuse ids of which one stands twice: a join by them would be arbitrary.
+
+    Args:
+        ids: of documents.
+        where: they stand.
+        remedy: ``LEAVE_ONE`` or ``MAKE_ANEW``.
 
     Raises:
         StrideformerError: names one.
@@ -77,8 +85,7 @@ def require_unique(ids: pa.Array | pa.ChunkedArray, where: str) -> None:
     counted = pc.value_counts(ids)
     doubled = counted.filter(pc.greater(counted.field("counts"), 1))
     raise StrideformerError(
-        f"{len(doubled)} ids stand more than once in {where}, such as {doubled[0]['values'].as_py()!r}: "
-        f"leave one row for each id"
+        f"{len(doubled)} ids stand more than once in {where}, such as {doubled[0]['values'].as_py()!r}: {remedy}"
     )
 
 

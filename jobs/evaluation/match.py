@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.corpus.labels import Labels, require_unique
+from jobs.corpus.labels import MAKE_ANEW, Labels, require_unique
 from jobs.evaluation.truth import Truth, read_truth
 from jobs.output.predictions import Predictions
 from strideformer.errors import StrideformerError
@@ -77,7 +77,7 @@ def match_labels(predictions: Predictions, labels: Labels | None, missing: str |
         quarantined = len(predictions.quarantined)
         num_labels, without_prediction = int((~truth.missing).sum()) + quarantined, 0
     else:
-        require_unique(predictions.doc_ids, predictions.url)
+        require_unique(predictions.doc_ids, predictions.url, MAKE_ANEW)
         label_ids = labels.table.column("doc_id").combine_chunks()
         positions = pc.index_in(predictions.doc_ids, label_ids)
         if positions.null_count == number:
@@ -126,7 +126,7 @@ def match_predictions(matched: Matched, other: Predictions) -> tuple[ScoredDocum
             f"labels"
         )
     for ids, where in ((matched.doc_ids, "the predictions"), (other.doc_ids, other.url)):
-        require_unique(ids, where)
+        require_unique(ids, where, MAKE_ANEW)
     positions = pc.index_in(matched.doc_ids, other.doc_ids)
     both = np.flatnonzero(positions.is_valid().to_numpy(zero_copy_only=False))
     rows = positions.drop_null().to_numpy()

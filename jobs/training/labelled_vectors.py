@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from jobs.corpus.labels import require_unique
+from jobs.corpus.labels import LEAVE_ONE, MAKE_ANEW, require_unique
 from jobs.embeddings.store import WITHOUT_BAGS, EmbeddingStore
 from jobs.training.labelled import STORED, LabelledColumns, LabelledDocuments, read_labelled, usable
 from strideformer.encoder_identity import EncoderIdentity
@@ -113,9 +113,9 @@ def labelled_by_id(
     Raises:
         StrideformerError: the files cannot be used, an id stands twice in them or in the stores, or none is in both.
     """
-    require_unique(vectors.columns.column("doc_id"), vectors.where)
+    require_unique(vectors.columns.column("doc_id"), vectors.where, MAKE_ANEW)
     labelled = read_labelled(inputs, columns, options, form, needs_text=False)
-    require_unique(labelled.table.column("doc_id"), ", ".join(inputs))
+    require_unique(labelled.table.column("doc_id"), ", ".join(inputs), LEAVE_ONE)
     ids = vectors.columns.column("doc_id").combine_chunks()
     positions = pc.index_in(labelled.table.column("doc_id"), value_set=ids)
     absent = positions.null_count

@@ -205,6 +205,24 @@ def test_against_other_predictions(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "McNemar's exact test: 3 documents are right only here, 0 only there; p = 0.25." in told.out
 
 
+def test_what_is_compared_with_must_be_predictions(
+    tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = single(tmp_path / "first", [0, 1, 2], kept={"truth": pa.array([LAW, NETWORK, OTHER])})
+    arguments = (first, "--label-column", "truth", "--against")
+    part = first / "part-00000000.parquet"
+    assert f"--against {part} is a file: give the output folder of classify, or of train" in fails(
+        capsys, *arguments, part
+    )
+    assert "is a model: give the output folder of classify" in fails(capsys, *arguments, tiny_checkpoint)
+    assert "nope holds no predictions: give the output" in fails(capsys, *arguments, tmp_path / "nope")
+    store = tmp_path / "store"
+    store.mkdir()
+    pq.write_table(pa.table({"doc_id": ["d0"], "chunk_vectors": [[[0.5]]]}), store / "part-00000000.parquet")
+    assert "store is a store of embeddings and has no predictions" in fails(capsys, *arguments, store)
+    assert "store is a store of embeddings and has no predictions" in fails(capsys, store, "--label-column", "truth")
+
+
 def test_multi_label_predictions(tmp_path: Path) -> None:
     scores = np.array([[0.9, 0.6, 0.1], [0.2, 0.7, 0.3], [0.1, 0.2, 0.3], [0.9, 0.1, 0.8]])
     given = [[LAW, NETWORK], [NETWORK], [], [LAW, OTHER]]
