@@ -19,6 +19,7 @@ from strideformer.errors import StrideformerError
 
 # What a baseline of the train job leaves in place of parts.
 BASELINE_PREDICTIONS, BASELINE_FIGURES = "predictions.parquet", "metrics.json"
+AGAINST = "give the output folder of classify, or of train with --baseline, that labelled the same documents"
 NEEDED = ("doc_id", "label", "scores", "num_tokens", "truncated")
 # Where both are there, they tell whether early exit has left chunks unread.
 OF_EARLY_EXIT = ("num_chunks", "chunks_encoded")
@@ -112,11 +113,19 @@ def read_others(url: str, options: Mapping[str, str]) -> Predictions:
     A baseline's have no scores that are probabilities, and no lengths: those are 1 for what is given, and 0.
 
     Raises:
-        StrideformerError: as ``read_predictions``.
+        StrideformerError: it is the folder of neither, or as ``read_predictions``.
     """
     folder = OutputFolder(url, options)
-    names = folder.names()
+    try:
+        names = folder.names()
+    except StrideformerError as error:
+        if isinstance(error.__cause__, NotADirectoryError):
+            raise StrideformerError(f"--against {url} is a file: {AGAINST}") from error
+        raise
     if BASELINE_PREDICTIONS not in names or BASELINE_FIGURES not in names:
+        if not any(map(PART.fullmatch, names)):
+            kind = "is a model" if "config.json" in names else "holds no predictions"
+            raise StrideformerError(f"--against {url} {kind}: {AGAINST}")
         return read_predictions(url, options)
     record = folder.read_json(BASELINE_FIGURES)
     labels, problem_type = tuple(record["labels"]), str(record["problem_type"])
@@ -163,6 +172,11 @@ def _read(
     try:
         dataset = ds.dataset([posixpath.join(root, name) for name in names], filesystem=filesystem, format="parquet")
         missing = [name for name in columns if name not in dataset.schema.names]
+        if missing and "chunk_vectors" in dataset.schema.names:
+            raise StrideformerError(
+                f"{folder.url} is a store of embeddings and has no predictions: give the output folder of classify, "
+                f"which labels a store with --embeddings {folder.url}"
+            )
         if missing:
             raise StrideformerError(
                 f"the predictions in {folder.url} have no column {missing[0]!r}: they have "

@@ -350,7 +350,14 @@ def test_wrong_calls_are_told_in_a_sentence(
     labels.write_text("id,label\nd0,law\nd0,other\n")
     by_id = ("--labels", labels, "--id-column", "id")
     assert "1 ids stand more than once" in fails(capsys, predictions, *by_id)
-    assert "'d0'" in fails(capsys, predictions, *by_id)
+    assert "'d0': leave one row for each id" in fails(capsys, predictions, *by_id)
+    labels.write_text("id,label\nd0,law\n")
+    table = pq.read_table(predictions / "part-00000000.parquet")
+    twice = shutil.copytree(predictions, tmp_path / "twice")
+    pq.write_table(pa.concat_tables([table, table]), twice / "part-00000000.parquet")
+    told = fails(capsys, twice, *by_id)
+    assert "2 ids stand more than once in " in told
+    assert "'d0': label or embed its documents again without --id-column, so that each has an id of its own" in told
     labels.write_text("id,label\nx0,law\n")
     assert "no id of the labels (such as 'x0')" in fails(capsys, predictions, *by_id)
     labels.write_text("id,label\nd0,shipping\n")
