@@ -27,6 +27,7 @@ from jobs.plan_settings import PlanSettings
 from jobs.report_settings import ReportSettings
 from jobs.settings import ClassifySettings, EmbedSettings
 from jobs.settings_file import load_settings, read_settings_file
+from jobs.stored_model import as_given
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
 
@@ -131,7 +132,7 @@ def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arg
         with stopped_by_sigterm(terminated, lambda: say(TERMINATED)):
             run(settings)
     except StrideformerError as error:
-        print(on_a_terminal(f"{program(name)}: {error}"), file=sys.stderr)
+        print(on_a_terminal(f"{program(name)}: {as_given(str(error))}"), file=sys.stderr)
         return getattr(error, "exit_code", 2)
     except ModuleNotFoundError as error:
         print(f"{program(name)}: this needs {error.name}: {EXTRA}", file=sys.stderr)

@@ -19,6 +19,9 @@ from jobs.model_copies import make_copy, own_folder
 from jobs.model_source import MODEL_FILES, MODULES, module_paths
 from strideformer.errors import StrideformerError
 
+# What each model that was copied is called, by the folder of its copy.
+_given: dict[str, str] = {}
+
 
 def local_model(name: str, options: Mapping[str, str]) -> str:
     """What a model is called on this machine: by its name, or, of one in a storage, by the folder of its copy.
@@ -35,9 +38,18 @@ def local_model(name: str, options: Mapping[str, str]) -> str:
     filesystem, path = resolve(name, options)
     require_bucket(filesystem, path, name)
     try:
-        return str(_copy(filesystem, path.rstrip("/"), name))
+        copy = str(_copy(filesystem, path.rstrip("/"), name))
     except Exception as error:  # fsspec's backends raise types of their own
         raise storage_error(error, name) from error
+    _given[copy] = name.rstrip("/")
+    return copy
+
+
+def as_given(message: str) -> str:
+    """What is told of a model's copy, with the URL that the model was given by in place of the copy's folder."""
+    for copy, url in _given.items():
+        message = message.replace(copy, url)
+    return message
 
 
 def _copy(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> Path:

@@ -11,6 +11,8 @@ from strideformer.errors import StrideformerError
 
 # How an installed package that holds a model folder is named.
 PACKAGE = "package:"
+# How a name begins that is a path and can be no hub id.
+PATHS = ("/", "./", "../", "~")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # How deep below an installed package its model folder may lie.
 PACKAGE_DEPTH = 2
@@ -26,12 +28,16 @@ def resolve_encoder(name: str) -> Path:
     Raises:
         StrideformerError: there is none.
     """
+    if not name.strip():
+        raise StrideformerError("the name of a model is empty: give a folder, a package or a hub id")
     if not name.startswith(PACKAGE):
         folder = Path(name).expanduser()
         if (folder / "config.json").is_file():
             return folder
         if folder.is_dir():
             raise StrideformerError(f"{name} is a folder without a config.json: give a model's folder")
+        if folder.exists() or name.startswith(PATHS):
+            raise StrideformerError(f"{name} is no folder: check the path, and give a model's folder")
     package = name.removeprefix(PACKAGE)
     if package.isidentifier() and (found := _model_in_package(package)) is not None:
         return found

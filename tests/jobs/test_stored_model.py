@@ -10,6 +10,7 @@ import pyarrow.fs
 import pytest
 
 from jobs import model_copies, stored_model
+from jobs.cli import main
 from jobs.corpus import entries
 from jobs.corpus.storage import read_bytes, resolve
 from jobs.model_facts import load_facts
@@ -99,6 +100,18 @@ def test_what_is_no_model_is_told_with_its_url(s3_bucket: str, options: dict[str
         local_model("s3://not-a-bucket-of-ours/model", options)
     with pytest.raises(StrideformerError, match="looks like a secret"):
         local_model(f"s3://{s3_bucket}/models", {"secret_key": "x"})
+
+
+def test_what_is_wrong_with_a_copy_is_told_with_the_url_of_the_model(
+    s3_bucket: str, options: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"s3://{s3_bucket}/models/bert"
+    put(f"{url}/config.json", b'{"model_type": "bert"}')
+    (tmp_path / "texts.jsonl").write_text('{"text": "a"}\n')
+    arguments = [str(tmp_path / "texts.jsonl"), str(tmp_path / "out"), "--model", f"{url}/"]
+    backend = f"backend={options['backend']}"
+    assert main(["classify", *arguments, "--storage-option", backend]) == 2
+    assert f"strideformer classify: {url} is a bert model, not a Strideformer checkpoint" in capsys.readouterr().err
 
 
 def test_a_model_that_changes_while_it_is_read_is_told(

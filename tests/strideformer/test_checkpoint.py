@@ -59,10 +59,21 @@ def test_hub_cache_without_the_weights_is_no_encoder(tmp_path: Path, monkeypatch
     assert asked == ["some/encoder"]
 
 
-@pytest.mark.parametrize("name", ["no_such_model", "nobody/no-such-model", "/no/such/folder", "a b:c"])
+@pytest.mark.parametrize("name", ["no_such_model", "nobody/no-such-model", "a b:c"])
 def test_missing_encoder_is_refused(name: str) -> None:
     with pytest.raises(StrideformerError, match="is no folder, no installed package with a model in it"):
         resolve_encoder(name)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./no/such", "~/no-such-folder-of-ours", __file__])
+def test_a_path_without_a_folder_is_refused_without_the_hub(name: str) -> None:
+    with pytest.raises(StrideformerError, match=r"is no folder: check the path, and give a model's folder$"):
+        resolve_encoder(name)
+
+
+def test_a_model_without_a_name_is_refused() -> None:
+    with pytest.raises(StrideformerError, match="the name of a model is empty: give a folder, a package or a hub id"):
+        resolve_encoder("")
 
 
 def test_package_without_a_model_is_refused() -> None:

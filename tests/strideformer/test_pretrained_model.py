@@ -224,7 +224,7 @@ def test_other_weights_of_the_encoder_are_refused(encoder: Path, light: Path) ->
 
 def test_absent_encoder_is_refused(encoder: Path, light: Path) -> None:
     shutil.rmtree(encoder)
-    with pytest.raises(StrideformerError, match="is no folder, no installed package"):
+    with pytest.raises(StrideformerError, match="is no folder: check the path"):
         Strideformer.from_pretrained(light)
 
 
