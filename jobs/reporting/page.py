@@ -65,11 +65,12 @@ def page(job: ReportedJob, found: Findings) -> str:
 
 def _sections(job: ReportedJob, found: Findings) -> list[tuple[str, str, Html]]:
     """Anchor, heading and content of each."""
-    output, total, scores = job.folder.url, found.total, found.scores
+    output, total, scores = job.folder.url.rstrip("/"), found.total, found.scores
     regression = scores is not None and scores.labels.kind == "regression"
     sections = []
     if scores is not None:
-        sections.append(("labels", "Values" if regression else "Labels", labels(scores, total.labelled, output)))
+        content = labels(scores, total.labelled, output, job.settings.get("id_column"))
+        sections.append(("labels", "Values" if regression else "Labels", content))
         if found.least_sure:
             content = (
                 ends(scores.labels, found.least_sure, found.highest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import pairwise
 
 import numpy as np
@@ -23,16 +24,18 @@ RANGES = [f"{index / SCORE_BINS:.2f} to {(index + 1) / SCORE_BINS:.2f}" for inde
 TICKS = ["0", "0.25", "0.5", "0.75", "1"]
 
 
-def labels(scores: LabelScores, documents: int, output: str) -> Html:
+def labels(scores: LabelScores, documents: int, output: str, id_column: str | None) -> Html:
     """The section of the labels, or of the values of a regression.
 
     Args:
         scores: what was added up.
         documents: labelled ones.
         output: the job's folder, for the command that compares it with true labels.
+        id_column: from which the job took its ids, as that command must.
     """
     regression = scores.labels.kind == "regression"
-    command = tag("code", f"strideformer evaluate {output} --labels FILE")
+    ids = [] if id_column is None else ["--id-column", id_column]
+    command = tag("code", shlex.join(["strideformer", "evaluate", output, "--labels", "FILE", *ids]))
     advice = tag("p", HOW_RIGHT if regression else NOT_HOW_RIGHT, command, ".", class_="note")
     if regression:
         return together(_values(scores), advice)

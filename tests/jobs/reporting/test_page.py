@@ -75,7 +75,7 @@ def test_a_finished_job(tmp_path: Path) -> None:
     given = confident([0, 1, 0, 0, 1], 3, [0.9, 0.8, 0.7, 0.6, 0.5])
     settings = {"id_column": "doc_id", "keep_columns": ["label:truth"], "dtype": "float32"}
     output = write_output(str(tmp_path / "out"), given, NAMES, quarantined=quarantine, settings=settings)
-    found = read(output.url)
+    found = read(f"{output.url}/")  # as a shell completes it
     words = " ".join(found.words.split())
     for expected in (
         "finished: 2 of 2 shards",
@@ -90,7 +90,8 @@ def test_a_finished_job(tmp_path: Path) -> None:
         "text: text; id: doc_id; kept: label:truth",
         "dtype float32",
         "0:12, 0.4 documents/s",
-        f"strideformer evaluate {tmp_path}/out --labels FILE",
+        f"strideformer evaluate {tmp_path}/out --labels FILE --id-column doc_id",
+        f"with their reasons, are in {tmp_path}/out/_quarantine",
     ):
         assert expected in words
     assert len(found.all("caption")) == len(found.all("table")) >= 6
