@@ -77,7 +77,7 @@ def run(settings: PlanSettings) -> dict[str, Any]:
     gpus = machine_gpus(settings.device) if timed or settings.device == "auto" else int(settings.device == "cuda")
     announce_reading(corpus.files)
     found = list(look_into(corpus.files, corpus.columns, options, settings.limit, on_bad_file))
-    inventory = take_inventory(found)
+    inventory = take_inventory(found, settings.limit)
     sample = draw_sample(found, corpus, options, on_bad_file, settings.sample, settings.seed)
     if not sample.population:
         raise StrideformerError(f"{', '.join(settings.inputs)} holds no documents that can be read: check the path")

@@ -17,6 +17,7 @@ Found = Sequence[tuple[InputFile, CutPoints | Refusal]]
 # What a plan reads of a file, and so this one, too.
 READ_TO_COUNT = {"parquet": "its footer", "text": "nothing"}
 READ_WHOLE = "all of it"
+READ_TO_LIMIT = "all of it, or as far as --limit needs"
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Inventory:
     refused: dict[str, int]
 
 
-def take_inventory(found: Found) -> Inventory:
-    """Count what :func:`jobs.corpus.plan.look_into` found."""
+def take_inventory(found: Found, limit: int | None = None) -> Inventory:
+    """Count what :func:`jobs.corpus.plan.look_into` found, up to ``limit``."""
     files: Counter[str] = Counter()
     stored: Counter[str] = Counter()
     documents: Counter[str] = Counter()
@@ -66,8 +67,15 @@ def take_inventory(found: Found) -> Inventory:
             refused[cuts.reason] += 1
         else:
             refused.update(run.refusal.reason for run in runs_in(file, cuts) if run.refusal is not None)
+    cut = found[-1][0].format if limit is not None and documents.total() >= limit else None
     formats = [
-        OfFormat(name, files[name], stored[name], documents[name], READ_TO_COUNT.get(name, READ_WHOLE))
+        OfFormat(
+            name,
+            files[name],
+            stored[name],
+            documents[name],
+            READ_TO_COUNT.get(name, READ_TO_LIMIT if name == cut else READ_WHOLE),
+        )
         for name in sorted(files, key=lambda name: -stored[name])
     ]
     return Inventory(formats, files.total(), stored.total(), documents.total(), empty, dict(sorted(refused.items())))

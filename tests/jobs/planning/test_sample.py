@@ -110,3 +110,16 @@ def test_files_that_cannot_be_read_are_counted_and_not_drawn(tmp_path: Path) -> 
         "csv": (0, "all of it"),
     }
     assert draw(tmp_path, 32).population == 5
+
+
+def test_a_file_that_is_read_in_part_is_not_told_as_read_whole(tmp_path: Path) -> None:
+    write_rows(tmp_path, "a", "csv", rows(3))
+    write_rows(tmp_path, "b", "jsonl", rows(5))
+
+    def read(limit: int | None) -> dict[str, str]:
+        found = list(look_into(list_inputs([str(tmp_path)], {}), InputColumns(), {}, limit))
+        return {row.format: row.read for row in take_inventory(found, limit).formats}
+
+    assert read(None) == read(9) == {"csv": "all of it", "jsonl": "all of it"}
+    assert read(7) == {"csv": "all of it", "jsonl": "all of it, or as far as --limit needs"}
+    assert read(2) == {"csv": "all of it, or as far as --limit needs"}
