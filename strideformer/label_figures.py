@@ -16,7 +16,8 @@ class LabelFigures:
     """One label of a classification. ``given`` is how often the model gave it, ``support`` how often it is true.
 
     A label that is never given has no precision, and one that is never true no recall: they are 0, as F1 is then.
-    The interval of F1 is of the resamples in which the label is true or given; None where it never is.
+    The interval of F1 is of the resamples in which the label is true or given; None where it never is, or where F1 is
+    the same in all of them, which tells nothing.
     """
 
     label: str
@@ -66,7 +67,7 @@ def label_figures(
         return found
     intervals = [resampling.percentile_interval(values) for values in resampled_f1.T]
     return [
-        replace(each, f1_low=low, f1_high=high) if each.support or each.given else each
+        replace(each, f1_low=low, f1_high=high) if (each.support or each.given) and low < high else each
         for each, (low, high) in zip(found, intervals, strict=True)
     ]
 

@@ -27,8 +27,9 @@ CONFUSIONS = 10
 class Figure:
     """A figure and its 95 % percentile bootstrap interval over documents; None where there is none.
 
-    Of a few documents the interval is too narrow, and of documents without one mistake it has no width: look at how
-    many there are.
+    Of a few documents the interval is too narrow: look at how many there are. Of documents without one mistake, or with
+    mistakes alone, all resamples are the same, and tell nothing: accuracy has Wilson's interval (1927) then, and other
+    figures have none.
     """
 
     value: float
@@ -199,8 +200,16 @@ def _headline(documents: ScoredDocuments, resamples: int, seed: int) -> Figures:
 
 
 def _with_intervals(documents: ScoredDocuments, statistics: Mapping[str, np.ndarray]) -> Figures:
-    points = _points(documents)
-    return {name: Figure(value, *resampling.percentile_interval(statistics[name])) for name, value in points.items()}
+    figures = {}
+    for name, value in _points(documents).items():
+        interval = resampling.percentile_interval(statistics[name])
+        if interval[0] < interval[1]:
+            figures[name] = Figure(value, *interval)
+        elif documents.problem_type != "regression" and name == _accuracy_name(documents):
+            figures[name] = Figure(value, *resampling.wilson_interval(value, len(documents)))
+        else:
+            figures[name] = Figure(value)
+    return figures
 
 
 def _points(documents: ScoredDocuments) -> dict[str, float]:

@@ -111,7 +111,7 @@ def test_one_label_of_a_multi_label_model_is_scored_and_not_its_absence() -> Non
     )
     found = evaluate(never)
     figures = {name: (figure.value, figure.low, figure.high) for name, figure in found.figures.items()}
-    assert [figures[f"f1_{average}"] for average in ("macro", "weighted", "micro")] == [(0, 0, 0)] * 3
+    assert [figures[f"f1_{average}"] for average in ("macro", "weighted", "micro")] == [(0, None, None)] * 3
     assert figures["subset_accuracy"][0] == 0.9
     assert [(row.precision, row.recall, row.f1, row.support, row.given) for row in found.per_label] == [
         (0, 0, 0, 10, 0)
@@ -148,6 +148,19 @@ def test_the_interval_of_an_accuracy_is_that_of_the_binomial_distribution() -> N
     assert figure.low == pytest.approx(0.8 - spread, abs=0.006)
     assert figure.high == pytest.approx(0.8 + spread, abs=0.006)
     assert evaluate(single(truth, given), resamples=4000).figures["accuracy"] == figure
+
+
+def test_documents_without_a_mistake_do_not_make_an_accuracy_certain() -> None:
+    """All resamples are the same, so that the bootstrap's interval would be from 100 to 100 %."""
+    truth = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
+    figures = evaluate(single(truth, truth)).figures
+    accuracy = figures["accuracy"]
+    assert (accuracy.value, accuracy.high) == (1.0, 1.0)
+    assert accuracy.low == pytest.approx(0.7225, abs=1e-4)  # 10 / (10 + 1.96²)
+    assert (figures["f1_macro"].value, figures["f1_macro"].low, figures["f1_macro"].high) == (1.0, None, None)
+    wrong = evaluate(single(truth, (truth + 1) % 3)).figures["accuracy"]
+    assert (wrong.value, wrong.low) == (0.0, 0.0)
+    assert wrong.high == pytest.approx(0.2775, abs=1e-4)
 
 
 def test_f1_of_each_label_has_the_interval_that_macro_f1_has() -> None:

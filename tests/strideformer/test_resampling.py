@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from scipy.stats import spearmanr
+from scipy.stats import binomtest, spearmanr
 from sklearn.metrics import f1_score, mean_absolute_error, r2_score, root_mean_squared_error
 
 from strideformer import resampling
@@ -104,3 +104,9 @@ def test_intervals_leave_out_what_is_not_finite() -> None:
     values = np.append(np.arange(101.0), np.nan)
     assert resampling.percentile_interval(values) == pytest.approx((2.5, 97.5))
     assert np.isnan(resampling.percentile_interval(np.array([np.nan]))).all()
+
+
+@pytest.mark.parametrize(("right", "number"), [(20, 20), (0, 7), (1, 1), (3, 40)])
+def test_wilsons_interval_is_that_of_scipy(right: int, number: int) -> None:
+    expected = binomtest(right, number).proportion_ci(method="wilson")
+    assert resampling.wilson_interval(right / number, number) == pytest.approx((expected.low, expected.high))
