@@ -17,6 +17,7 @@ from jobs.model_facts import load_facts
 from jobs.stored_model import local_model
 from strideformer.errors import StrideformerError
 from strideformer.locations import checkpoint_folders
+from tests.tiny import TOPICS, write_topics
 
 
 @pytest.fixture(params=["native", "s3fs"])
@@ -167,3 +168,16 @@ def train_again(url: str) -> None:
     while filesystem.get_file_info(path).mtime == before:
         put(f"{url}/model.safetensors", content[:-1] + bytes([content[-1] ^ 1]))
         time.sleep(0.2)
+
+
+def test_training_goes_on_from_a_checkpoint_in_object_storage(
+    tiny_checkpoint: Path, s3_bucket: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    url = upload(tiny_checkpoint, f"s3://{s3_bucket}/models/tiny")
+    write_topics(tmp_path / "a.parquet", 24)
+    call = ["train", "--train", str(tmp_path / "a.parquet"), "--label-column", "topic", "--validation", "0.25"]
+    call += ["--start-from", url, "--epochs", "1", "--no-compare-baselines", "--output", str(tmp_path / "model")]
+    call += ["--storage-option", f"backend={options['backend']}", "--device", "cpu"]
+    assert main(call) == 0
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["label2id"].keys() == {*TOPICS, "other"}
+    assert not any(url in file.read_text() for file in (tmp_path / "model").glob("*.json"))
