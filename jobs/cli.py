@@ -114,7 +114,9 @@ def parse(name: str, kind: type[BaseModel], arguments: Sequence[str]) -> Any:
     return load_settings(kind, file | flags)
 
 
-def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arguments: Sequence[str]) -> int:
+def run_command(
+    name: str, kind: type[BaseModel], run: Callable[[Any], Any], arguments: Sequence[str], resumes: bool = True
+) -> int:
     """Run one job and answer with its exit code: 0 done, 1 failed or stopped but resumable, 2 wrong call.
 
     SIGTERM stops a job as Ctrl-C does: what it holds is released, and what is committed stays.
@@ -122,7 +124,7 @@ def run_command(name: str, kind: type[BaseModel], run: Callable[[Any], Any], arg
     terminated = threading.Event()
 
     def say(how: str) -> None:
-        goes_on = "; the same command with --resume goes on" if "resume" in kind.model_fields else ""
+        goes_on = "; the same command with --resume goes on" if resumes and "resume" in kind.model_fields else ""
         print(f"{program(name)}: {how}{goes_on}", file=sys.stderr, flush=True)
 
     # A library's log that cannot be written, as on a full disk, is no news beside the job's own words.

@@ -30,6 +30,7 @@ from strideformer.training.pace import Pace
 from strideformer.training.selection import LOWER_IS_BETTER, choose_metric, measure, predict_logits
 from strideformer.training.trainer import TrainingResult
 
+ANEW = "then train again, to another output"
 LEFT_OUT = ("workers", "baseline", "resume", "report_to", "checkpoint_steps")
 
 
@@ -138,12 +139,13 @@ def run(settings: TrainSettings) -> dict[str, float]:
     """
     if given := settings.others_than_default(LEFT_OUT):
         raise StrideformerError(f"the plain loop does not know {given[0]}: leave it out, or use `strideformer train`")
-    return training_run.run(settings, train)
+    return training_run.run(settings, train, ANEW)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m jobs.train_loop``."""
-    return run_command("train_loop", TrainSettings, run, list(sys.argv[1:] if arguments is None else arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command("train_loop", TrainSettings, run, given, resumes=False)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,12 @@ OF_TORCH = ("unexpected pos", "PytorchStreamWriter failed", "iostream error")
 
 
 @contextmanager
-def full_disk_told(output: str) -> Iterator[None]:
+def full_disk_told(output: str, remedy: str = RESUME) -> Iterator[None]:
     """Tell of a disk on which the folder of a run can have no more.
+
+    Args:
+        output: the folder.
+        remedy: what to do once there is space.
 
     Raises:
         JobFailedError: something in the block failed for that.
@@ -30,7 +34,7 @@ def full_disk_told(output: str) -> Iterator[None]:
         if not _is_full(error, Path(output)):
             raise
         told = storage_error(OSError(errno.ENOSPC, ""), output)
-        raise JobFailedError(f"{told}; {RESUME}") from error
+        raise JobFailedError(f"{told}; {remedy}") from error
 
 
 def _is_full(error: Exception, output: Path) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+from jobs.sharded_job import RESUME
 from jobs.train_settings import TrainSettings
 from jobs.training.data import TrainingData, load_data
 from jobs.training.folder import TrainingFolder
@@ -50,23 +51,28 @@ SAME_OF_EVERY_CHUNK = (
 Train = Callable[..., Any]
 
 
-def run(settings: TrainSettings, train: Train) -> dict[str, float]:
+def run(settings: TrainSettings, train: Train, remedy: str = RESUME) -> dict[str, float]:
     """Train and save a Strideformer.
 
     Started by ``accelerate launch`` or ``torchrun``, this runs in every process: the first reads, embeds and writes,
     the others wait for its files.
+
+    Args:
+        settings: of the run.
+        train: the loop.
+        remedy: what to do about a run that failed for want of something that may come back, such as space on a disk.
 
     Returns:
         The figures of the best checkpoint on validation.
 
     Raises:
         StrideformerError: the settings or the data are wrong, or training diverged.
-        JobFailedError: the disk is full; the run can be resumed.
+        JobFailedError: the disk is full.
     """
     disable_progress_bar()
     set_verbosity_error()  # it has a word on the file system's clock at every checkpoint
     require_tracker(settings.report_to)
-    with full_disk_told(settings.output), TrainingFolder(settings.output) as folder:
+    with full_disk_told(settings.output, remedy), TrainingFolder(settings.output) as folder:
         return _run(settings, folder, train)
 
 

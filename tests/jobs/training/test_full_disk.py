@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from jobs import train_loop
 from jobs.sharded_job import JobFailedError
 from jobs.training.full_disk import full_disk_told
 
@@ -12,6 +13,12 @@ from jobs.training.full_disk import full_disk_told
 def test_a_full_disk_is_told_whichever_library_finds_it(tmp_path: Path) -> None:
     told = f"^{tmp_path}: no space is left on the disk: free some; the same command with --resume goes on$"
     with pytest.raises(JobFailedError, match=told), full_disk_told(str(tmp_path)):
+        Path("/dev/full").write_text("a")
+
+
+def test_a_loop_that_cannot_resume_says_what_to_do_instead(tmp_path: Path) -> None:
+    told = "no space is left on the disk: free some; then train again, to another output$"
+    with pytest.raises(JobFailedError, match=told), full_disk_told(str(tmp_path), train_loop.ANEW):
         Path("/dev/full").write_text("a")
 
 
