@@ -61,8 +61,11 @@ def _copy(filesystem: pyarrow.fs.FileSystem, path: str, url: str) -> Path:
 
     def write(staged: Path) -> None:
         for name, entry in files.items():
+            content = read_bytes(filesystem, entry.path)
+            if len(content) != entry.size:
+                raise StrideformerError(f"{url}: {name} changed while it was read: start the job again")
             (staged / folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (staged / folder / name).write_bytes(read_bytes(filesystem, entry.path))
+            (staged / folder / name).write_bytes(content)
         # A model that is trained again has files of the same sizes.
         if _state(filesystem, _files(filesystem, path, url)) != state:
             raise StrideformerError(f"{url} changed while it was read: start the job again")

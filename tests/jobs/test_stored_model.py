@@ -115,6 +115,16 @@ def test_what_is_wrong_with_a_copy_is_told_with_the_url_of_the_model(
     assert f"strideformer classify: {url} is a bert model, not a Strideformer checkpoint" in capsys.readouterr().err
 
 
+def test_a_file_of_which_not_all_comes_is_told(
+    tiny_checkpoint: Path, s3_bucket: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = upload(tiny_checkpoint, f"s3://{s3_bucket}/models/tiny")
+    monkeypatch.setattr(stored_model, "read_bytes", lambda *place: read_bytes(*place)[:-1])
+    with pytest.raises(StrideformerError, match=rf"^s3://{s3_bucket}/models/tiny: .* changed while it was read"):
+        local_model(url, options)
+    assert not [entry for entry in model_copies.own_folder().iterdir() if entry.name != "lock"]
+
+
 def test_a_model_that_changes_while_it_is_read_is_told(
     tiny_checkpoint: Path, s3_bucket: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
