@@ -51,7 +51,7 @@ def tiny_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def save_tiny_encoder(folder: Path) -> Path:
+def save_tiny_encoder(folder: Path, positions: int = 64) -> Path:
     """A BERT of one tiny layer, to train over, with weights spread out enough to tell words apart."""
     import torch
     from transformers import BertConfig, BertModel
@@ -64,7 +64,7 @@ def save_tiny_encoder(folder: Path) -> Path:
         num_hidden_layers=1,
         num_attention_heads=4,
         intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
         initializer_range=0.3,
     )
     BertModel(config).save_pretrained(folder)

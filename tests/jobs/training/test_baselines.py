@@ -7,13 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from transformers import BertConfig, BertModel
 
 from jobs import train
 from jobs.train_settings import TrainSettings
 from strideformer.errors import StrideformerError
-from tests.tiny import tiny_tokenizer
+from tests.tiny import save_tiny_encoder
 
 TOPICS = {"law": "court law tax union".split(), "network": "packet route server client".split()}
 KINDS = {
@@ -27,18 +25,7 @@ KINDS = {
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny encoder, and documents with a label of each kind."""
     folder = tmp_path_factory.mktemp("baselines")
-    tiny_tokenizer(folder / "encoder")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=128,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=32,
-        initializer_range=0.3,
-    )
-    BertModel(config).save_pretrained(folder / "encoder")
+    save_tiny_encoder(folder / "encoder", positions=32)
     generator = np.random.default_rng(0)
     labels = generator.choice(list(TOPICS), 120).tolist()
     texts = [" ".join(generator.choice(TOPICS[label], generator.integers(5, 60))) for label in labels]
