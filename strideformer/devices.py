@@ -94,6 +94,14 @@ def cast_encoder(model: PreTrainedModel, device: torch.device, dtype: torch.dtyp
 
 
 def cpu_multiplies_bf16() -> bool:
-    """Whether this CPU has bf16 dot products (torch's probes are private, so absent ones count as no)."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(probe() for name in probes if (probe := getattr(torch.cpu, name, None)) is not None)
+    """Whether this CPU has bf16 dot products."""
+    return cpu_has("avx512_bf16") or cpu_has("amx_tile")
+
+
+def cpu_has(feature: str) -> bool:
+    """Whether torch says that this CPU has ``avx512_bf16``, ``amx_tile`` or ``vnni``.
+
+    Its probes are private; an absent one counts as no.
+    """
+    probe = getattr(torch.cpu, f"_is_{feature}_supported", None)
+    return bool(probe()) if probe is not None else False

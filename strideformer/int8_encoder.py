@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from strideformer.chunk_batches import PackedChunks
+from strideformer.devices import cpu_has
 from strideformer.errors import StrideformerError
 from strideformer.int8_linear import Int8FeedForward, Int8Linear, Int8Product, Levels, Seen
 from strideformer.packed_encoder import PackedEncoder, PackedLayer
@@ -28,8 +29,7 @@ def check_int8(device: torch.device) -> None:
     """
     if device.type != "cpu":
         raise StrideformerError(NOT_HERE.format(f"a CPU, and the device is {device.type}"))
-    probes = ("_is_vnni_supported", "_is_amx_tile_supported")
-    if not any(probe() for name in probes if (probe := getattr(torch.cpu, name, None)) is not None):
+    if not (cpu_has("vnni") or cpu_has("amx_tile")):
         raise StrideformerError(NOT_HERE.format("a CPU with AVX512-VNNI or AMX, which this one is not"))
     try:
         product = Int8Product(torch.eye(4), torch.zeros(4), Levels(1.0, 128), Seen.of(torch.eye(4)), "gelu")

@@ -226,8 +226,8 @@ class Int8FeedForward:
         self.second_kept_out = output.weight.detach()[:, kept_out].t().contiguous()
 
     def __call__(self, states: Tensor) -> Tensor:
-        """(tokens, hidden_size) states to themselves and what the two layers make of them."""
-        exact = torch.addmm(states, self.first_kept_out(states), self.second_kept_out)
+        """(tokens, hidden_size) states to what the two layers make of them."""
+        exact = self.first_kept_out(states) @ self.second_kept_out
         return self.second(self.first(states), states.dtype).add_(exact)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -9,40 +10,37 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from strideformer.chunk_batches import PackedChunks
-from strideformer.packed_linear import onednn_is_ahead
-from strideformer.product_attention import BatchedProducts, ProductsByHead
+from strideformer.compiled_attention import CompiledAttention, attention_can_be_compiled
+from strideformer.errors import first_line
+
+logger = logging.getLogger(__name__)
+
+# Attention scores that products compute at once: those of two chunks of 384 tokens with 12 heads, 7 MB of bf16.
+SCORES_AT_ONCE = 2 * 12 * 384**2
 
 # (rows, 3, heads, head_size) queries, keys and values → (rows, heads * head_size) contexts. On a CPU there may be more
 # rows than tokens, whose contexts are zeros.
 Attention = Callable[[Tensor, PackedChunks], Tensor]
 
 
-def choose_attention(device: torch.device, dtype: torch.dtype) -> Callable[[], Attention]:
-    """What makes the kernel of one layer, for a device and number format.
+def choose_attention(device: torch.device, dtype: torch.dtype, heads: int, head_size: int) -> Attention:
+    """The kernel for a device, number format and shape.
 
-    CUDA in half precision has flash attention for packed sequences, which needs neither padding nor a mask.
-    On a CPU the fused kernel gains nothing from bf16 (24 to 29 ms a layer for 8 chunks of 384 tokens on a Zen 4,
-    against 12.4 ms for two matrix products and a softmax). In fp32 it keeps the scores in cache (21 ms against 71 ms
-    for the products that torch has, on a Zen 3); the products of oneDNN are faster still with AVX-512 (0.69 times as
-    long on a Zen 5), but not with AVX2.
+    CUDA in half precision has flash attention for packed sequences, which needs neither padding nor a mask. On a CPU
+    it is a kernel of our own where there is one. Torch's gains nothing from bf16 (24 to 29 ms a layer for 8 chunks of
+    384 tokens on a Zen 4, against 12.4 ms for two matrix products and a softmax); in fp32 it keeps the scores in cache
+    (21 ms against 71 ms for the products that torch has, on a Zen 3).
     """
     if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
-        return _packed_flash_attention
-    if device.type == "cpu":
-        if dtype is torch.bfloat16:
-            return BatchedProducts
-        return ProductsByHead if dtype is torch.float32 and onednn_is_ahead(("AVX512",)) else attention_by_runs
-    return fused_attention
-
-
-def fused_attention() -> Attention:
-    """`attend_fused` for every layer."""
-    return attend_fused
-
-
-def attention_by_runs() -> Attention:
-    """`attend_by_runs` for every layer."""
-    return attend_by_runs
+        return _packed_flash_attention()
+    if device.type != "cpu":
+        return attend_fused
+    if attention_can_be_compiled(head_size, dtype):
+        try:
+            return CompiledAttention(heads, head_size, dtype)
+        except (ImportError, RuntimeError) as error:  # an llvmlite of another version
+            logger.warning("no kernel for attention (%s); using torch's", first_line(error))
+    return attend_by_products if dtype is torch.bfloat16 else attend_by_runs
 
 
 def attend_fused(qkv: Tensor, chunks: PackedChunks) -> Tensor:
@@ -57,15 +55,40 @@ def attend_fused(qkv: Tensor, chunks: PackedChunks) -> Tensor:
 
 def attend_by_runs(qkv: Tensor, chunks: PackedChunks) -> Tensor:
     """Torch's fused attention over the chunks of one length at a time: no padding, no mask."""
+    return _by_runs(qkv, chunks, scaled_dot_product_attention)
+
+
+def attend_by_products(qkv: Tensor, chunks: PackedChunks) -> Tensor:
+    """Two matrix products with a softmax between, over a few chunks of one length at a time: no padding, no mask."""
+    heads = qkv.shape[2]
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        rows, columns = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
+        scores = torch.baddbmm(query.new_empty(()), rows, columns, beta=0, alpha=query.shape[-1] ** -0.5)
+        shares = torch.softmax(scores, dim=-1, out=scores)
+        return torch.bmm(shares, value.flatten(0, 1)).view(value.shape)
+
+    return _by_runs(qkv, chunks, attend, lambda length: max(1, SCORES_AT_ONCE // (heads * length**2)))
+
+
+def _by_runs(
+    qkv: Tensor,
+    chunks: PackedChunks,
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+    at_once: Callable[[int], int] | None = None,
+) -> Tensor:
+    """Call ``attend`` on (few, heads, length, head_size) of chunks of one length, at most ``at_once(length)``."""
     heads, head_size = qkv.shape[2:]
     contexts = qkv.new_empty((len(qkv), heads, head_size))
     start = 0
     for alike, length in chunks.runs:
-        end = start + alike * length
-        query, key, value = qkv[start:end].view(alike, length, 3, heads, head_size).permute(2, 0, 3, 1, 4)
-        found = scaled_dot_product_attention(query, key, value).transpose(1, 2)
-        contexts[start:end].view(alike, length, heads, head_size).copy_(found)
-        start = end
+        most = alike if at_once is None else at_once(length)
+        for first in range(0, alike, most):
+            few = min(most, alike - first)
+            end = start + few * length
+            query, key, value = qkv[start:end].view(few, length, 3, heads, head_size).permute(2, 0, 3, 1, 4)
+            contexts[start:end].view(few, length, heads, head_size).copy_(attend(query, key, value).transpose(1, 2))
+            start = end
     contexts[start:] = 0
     return contexts.flatten(1)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, layer_norm, pad
+from torch.nn.functional import embedding, pad
 from transformers import PreTrainedModel
 
+from strideformer.add_and_norm import AddAndNorm
 from strideformer.chunk_batches import PackedChunks
 from strideformer.layers import LAST, layer_numbers
-from strideformer.packed_attention import Attention, choose_attention, fused_attention
+from strideformer.packed_attention import Attention, attend_fused, choose_attention
 from strideformer.packed_linear import GELU_ALGORITHMS, Linear, PackedFeedForward, PackedLinear
 
 # Model types whose transformers module has BERT's parts under BERT's names. The second kind numbers its
@@ -41,17 +42,16 @@ class PackedEncoder:
         rows: what the number of rows of all products is a multiple of.
     """
 
-    def __init__(self, model: PreTrainedModel, attention: Callable[[], Attention]) -> None:
+    def __init__(self, model: PreTrainedModel, attention: Attention) -> None:
         config = model.config
         self.heads = int(config.num_attention_heads)
-        self.epsilon = float(config.layer_norm_eps)
         self.first_position = int(config.pad_token_id) + 1 if config.model_type in ROBERTA_TYPES else 0
         embeddings = model.embeddings
         self.words = embeddings.word_embeddings.weight.detach()
         self.places = embeddings.position_embeddings.weight.detach()
         self.types = embeddings.token_type_embeddings.weight.detach()
-        self.norm = _affine(embeddings.LayerNorm)
-        self.layers = [PackedLayer(layer, config.hidden_act, attention()) for layer in model.encoder.layer]
+        self.norm = AddAndNorm(embeddings.LayerNorm)
+        self.layers = [PackedLayer(layer, config.hidden_act, attention) for layer in model.encoder.layer]
         self.rows = ROWS_ON_CPU if model.device.type == "cpu" else 1
 
     @torch.inference_mode()
@@ -63,20 +63,18 @@ class PackedEncoder:
         wanted = layer_numbers(layers, len(self.layers))
         num_tokens = len(chunks.input_ids)
         states = embedding(chunks.input_ids, self.words)
-        states += embedding(chunks.positions + self.first_position, self.places)
         # RoBERTa's tokenizers know no token types, and its models have a row for one only.
         types = chunks.token_type_ids if len(self.types) > 1 else torch.zeros_like(chunks.token_type_ids)
         states += embedding(types, self.types)
+        places = embedding(chunks.positions + self.first_position, self.places)
         if self.rows > 1:
-            states = pad(states, (0, 0, 0, -num_tokens % self.rows))
-        states = layer_norm(states, states.shape[-1:], *self.norm, self.epsilon)
+            states, places = (pad(each, (0, 0, 0, -num_tokens % self.rows)) for each in (states, places))
+        states = self.norm(states, places)
         found = {0: states[:num_tokens]}
         for number, layer in enumerate(self.layers[: max(wanted)], start=1):
             qkv = layer.qkv(states).view(len(states), 3, self.heads, -1)
-            attended = layer.attention_output(layer.attend(qkv, chunks)).add_(states)
-            states = layer_norm(attended, attended.shape[-1:], *layer.attention_norm, self.epsilon)
-            fed = layer.feed_forward(states)
-            states = layer_norm(fed, fed.shape[-1:], *layer.output_norm, self.epsilon)
+            states = layer.attention_norm(layer.attention_output(layer.attend(qkv, chunks)), states)
+            states = layer.output_norm(layer.feed_forward(states), states)
             if number in wanted:
                 found[number] = states[:num_tokens]
         return [found[number] for number in wanted]
@@ -90,9 +88,9 @@ class PackedLayer:
         attention = layer.attention.self
         self.qkv: Linear = PackedLinear([attention.query, attention.key, attention.value])
         self.attention_output: Linear = PackedLinear([layer.attention.output.dense])
-        self.attention_norm = _affine(layer.attention.output.LayerNorm)
+        self.attention_norm = AddAndNorm(layer.attention.output.LayerNorm)
         self.feed_forward: Linear = PackedFeedForward(layer.intermediate.dense, layer.output.dense, activation)
-        self.output_norm = _affine(layer.output.LayerNorm)
+        self.output_norm = AddAndNorm(layer.output.LayerNorm)
 
 
 def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
@@ -110,9 +108,9 @@ def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
     if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
         return None
     trouble = ""
-    for attention in (choose_attention(model.device, model.dtype), fused_attention):
+    for choose in (_best_attention, _any_attention):
         try:
-            packed = PackedEncoder(model, attention)
+            packed = PackedEncoder(model, choose(model))
             cosine = _least_cosine(model, packed)
         except Exception as error:  # a kernel that refuses the device or head size, or parts of other names
             trouble = str(error)
@@ -122,6 +120,15 @@ def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
         trouble = f"cosine {cosine:.4f}"
     logger.warning("the packed forward does not fit this %s (%s); using its own", config.model_type, trouble)
     return None
+
+
+def _best_attention(model: PreTrainedModel) -> Attention:
+    heads = int(model.config.num_attention_heads)
+    return choose_attention(model.device, model.dtype, heads, model.config.hidden_size // heads)
+
+
+def _any_attention(model: PreTrainedModel) -> Attention:
+    return attend_fused
 
 
 @torch.inference_mode()
@@ -151,7 +158,3 @@ def _least_cosine(model: PreTrainedModel, packed: PackedEncoder) -> float:
     )
     cosine = torch.cosine_similarity(packed(batch)[0].float(), torch.cat(expected).float(), dim=-1)
     return float(cosine.min())
-
-
-def _affine(norm: Any) -> tuple[Tensor, Tensor]:
-    return norm.weight.detach(), norm.bias.detach()

@@ -54,15 +54,15 @@ class PackedLinear:
 
 
 class PackedFeedForward:
-    """A linear layer with a GELU and one back, and what they are added to."""
+    """A linear layer with a GELU and one back."""
 
     def __init__(self, intermediate: nn.Linear, output: nn.Linear, activation: str) -> None:
         self.intermediate: Linear = PackedLinear([intermediate], activation)
         self.output: Linear = PackedLinear([output])
 
     def __call__(self, states: Tensor) -> Tensor:
-        """(num_tokens, hidden_size) states to themselves and what the two layers make of them."""
-        return self.output(self.intermediate(states)).add_(states)
+        """(num_tokens, hidden_size) states to what the two layers make of them."""
+        return self.output(self.intermediate(states))
 
 
 def _reordered(weight: Tensor, bias: Tensor, activation: str) -> Tensor | None:
@@ -81,24 +81,21 @@ def _reordered(weight: Tensor, bias: Tensor, activation: str) -> Tensor | None:
 def keep_kernels() -> None:
     """Have oneDNN keep the kernels of more shapes, if it is not in use yet and the environment does not say how many.
 
-    It makes one for each shape, in 0.3 ms and more, and keeps the last 1,024 by itself. Attention needs two or three
-    for each length of a chunk, and each product one for each number of rows. With rows by 32s (`PackedEncoder.rows`)
-    and room for 2,048, texts of ever other lengths, 166 tokens in the mean, are encoded 1.06 times as fast in bf16, in
-    about as much memory (two cores of a Zen 5).
+    It makes one for each shape, in 0.3 ms and more, and keeps the last 1,024 by itself. Each product needs one for each
+    number of rows, and attention by products two for each length of a chunk. With rows by 32s (`PackedEncoder.rows`)
+    and room for 2,048, texts of ever other lengths, 166 tokens in the mean, were encoded 1.06 times as fast in bf16, in
+    about as much memory (two cores of a Zen 5, attention by products).
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_KEPT))
 
 
-def onednn_is_ahead(capabilities: Sequence[str] = MEASURED_AHEAD) -> bool:
+def onednn_is_ahead() -> bool:
     """Whether torch has oneDNN, and this CPU is one of those where its products are the faster ones."""
-    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() in capabilities
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() in MEASURED_AHEAD
 
 
-def onednn_linear(states: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "") -> Tensor:
-    """The product of (rows, in_features) states with (out_features, in_features) weights, by oneDNN.
-
-    Weights may be reordered, or lie one row, or one column, after the other.
-    """
+def onednn_linear(states: Tensor, weight: Tensor, bias: Tensor, activation: str = "") -> Tensor:
+    """The product of (rows, in_features) states with reordered (out_features, in_features) weights, by oneDNN."""
     after, algorithm = ("gelu", GELU_ALGORITHMS[activation]) if activation else ("none", "")
     result: Tensor = torch.ops.mkldnn._linear_pointwise.default(states, weight, bias, after, [], algorithm)
     return result

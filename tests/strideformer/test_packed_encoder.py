@@ -19,11 +19,12 @@ from transformers import (
 )
 
 from strideformer.chunk_batches import runs_of_one_length
+from strideformer.compiled_attention import CompiledAttention
 from strideformer.encoder import ChunkEncoder
-from strideformer.packed_attention import Attention, attend_by_runs, attend_fused
+from strideformer.packed_attention import Attention, attend_by_products, attend_by_runs, attend_fused
 from strideformer.packed_encoder import packed_encoder
 from strideformer.packed_linear import Linear, keep_kernels
-from strideformer.product_attention import BatchedProducts
+from tests.strideformer.kernels.cpus import needs_kernels
 from tests.strideformer.packed_batches import packed_batch
 
 SMALL = {
@@ -35,6 +36,7 @@ SMALL = {
     "max_position_embeddings": 40,
     "initializer_range": 0.5,
 }
+EVERY_ATTENTION = pytest.mark.parametrize("attend", [attend_fused, attend_by_runs, attend_by_products])
 
 
 def small(kind: str, **changes: Any) -> Any:
@@ -45,7 +47,7 @@ def small(kind: str, **changes: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 @pytest.mark.parametrize("lengths", [[9, 9, 9], [12, 7, 7, 7, 1], [3], [4, 9, 9, 4]])
-@pytest.mark.parametrize("attend", [attend_fused, attend_by_runs])
+@EVERY_ATTENTION
 def test_gives_what_transformers_gives_for_each_chunk_alone(kind: str, lengths: list[int], attend: Attention) -> None:
     model = small(kind)
     packed = packed_encoder(model)
@@ -59,7 +61,7 @@ def test_gives_what_transformers_gives_for_each_chunk_alone(kind: str, lengths: 
     torch.testing.assert_close(states, torch.cat(expected), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("attend", [attend_fused, attend_by_runs, BatchedProducts()])
+@EVERY_ATTENTION
 def test_rows_of_no_token_change_nothing(attend: Attention) -> None:
     packed = packed_encoder(small("bert"))
     assert packed is not None
@@ -111,11 +113,34 @@ def test_bf16_stays_close() -> None:
     model = small("bert").to(torch.bfloat16)
     packed = packed_encoder(model)
     assert packed is not None
-    assert all(isinstance(layer.attend, BatchedProducts) for layer in packed.layers)
+    assert all(layer.attend is attend_by_products for layer in packed.layers), "heads of 8 have no kernel"
     ids = torch.randint(5, 50, (12,), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = model.float()(input_ids=ids[None]).last_hidden_state[0]
     assert torch.cosine_similarity(packed(packed_batch([12], ids))[0].float(), expected).min() > 0.99
+
+
+@needs_kernels
+def test_heads_of_32_have_a_kernel() -> None:
+    model = small("bert", hidden_size=64, initializer_range=0.2)
+    packed = packed_encoder(model)
+    assert packed is not None
+    assert all(isinstance(layer.attend, CompiledAttention) for layer in packed.layers)
+    ids = torch.randint(5, 50, (33,), generator=torch.Generator().manual_seed(1))
+    [states] = packed(packed_batch([20, 13], ids))
+    with torch.inference_mode():
+        expected = [model(input_ids=chunk[None]).last_hidden_state[0] for chunk in ids.split([20, 13])]
+    torch.testing.assert_close(states, torch.cat(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_a_kernel_that_fails_leaves_attention_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Attention:
+        raise RuntimeError("no such instruction")
+
+    monkeypatch.setattr("strideformer.packed_encoder.choose_attention", fail)
+    packed = packed_encoder(small("bert"))
+    assert packed is not None
+    assert all(layer.attend is attend_fused for layer in packed.layers)
 
 
 def test_other_models_keep_their_own_forward() -> None:

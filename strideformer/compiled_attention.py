@@ -1,0 +1,77 @@
+"""Self-attention on a CPU by a kernel of our own."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from strideformer.chunk_batches import PackedChunks
+from strideformer.devices import cpu_has
+from strideformer.kernels.compiled import aligned, compiled, lanes_for, on_all_cores
+
+
+class CompiledAttention:
+    """Softmax attention, chunk by chunk: no padding, no mask, and scores that never leave the core's first cache.
+
+    Six layers of 12 heads of 32 over a chunk of 384 tokens take one core of a Zen 5 3.5 ms in bf16 and 7 ms in float32;
+    torch's fused kernel takes 17 ms of either, and products of all heads by oneDNN with powers of two between, in bf16,
+    8 ms.
+
+    Args:
+        heads, head_size: of the layer.
+        dtype: float32 or bfloat16.
+    """
+
+    def __init__(self, heads: int, head_size: int, dtype: torch.dtype) -> None:
+        from strideformer.kernels.attention_code import keys_at_once, scratch_bytes
+
+        lanes, bf16 = lanes_for(dtype), dtype is torch.bfloat16
+        self.heads, self.head_size, self.dtype = heads, head_size, dtype
+        self.function = _attend(heads, head_size, lanes, bf16)
+        self.keys_at_once = keys_at_once(lanes)
+        self.bytes_for_one_key = scratch_bytes(1, head_size, lanes, bf16)
+
+    def __call__(self, qkv: Tensor, chunks: PackedChunks) -> Tensor:
+        """(rows, 3, heads, head_size) to (rows, heads * head_size), zeros in rows beyond the last token."""
+        if qkv.shape[1:] != (3, self.heads, self.head_size) or qkv.dtype is not self.dtype:
+            raise ValueError(f"made for {self.heads} heads of {self.head_size} in {self.dtype}")
+        qkv, offsets = qkv.contiguous(), chunks.offsets.contiguous()
+        contexts = qkv.new_empty((len(qkv), self.heads * self.head_size))
+        contexts[len(chunks.input_ids) :] = 0
+        most_keys = -(-chunks.longest // self.keys_at_once) * self.keys_at_once
+        scale = self.head_size**-0.5 * math.log2(math.e)
+
+        def attend(first_head: int, end_head: int) -> None:
+            memory, address = aligned(most_keys * self.bytes_for_one_key)
+            pointers = (qkv.data_ptr(), contexts.data_ptr(), offsets.data_ptr())
+            self.function(*pointers, chunks.num_chunks, first_head, end_head, scale, address, most_keys)
+            del memory
+
+        on_all_cores(self.heads, attend)
+        return contexts
+
+
+def attention_can_be_compiled(head_size: int, dtype: torch.dtype) -> bool:
+    """Whether there is a kernel for it that is the fastest here.
+
+    In bf16 it is for CPUs with AVX512-BF16; those with AMX, too, multiply bf16 many times faster than these
+    instructions, and were not at hand to measure.
+    """
+    lanes = lanes_for(dtype)
+    if not lanes or head_size % lanes:
+        return False
+    return dtype is torch.float32 or not cpu_has("amx_tile")
+
+
+@cache
+def _attend(heads: int, head_size: int, lanes: int, bf16: bool) -> Callable[..., None]:
+    from strideformer.kernels.attention_code import AttentionCode
+
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    kinds = [pointer, pointer, pointer, number, number, number, ctypes.c_float, pointer, number]
+    return compiled(AttentionCode(heads, head_size, lanes, bf16), kinds)

@@ -1,0 +1,145 @@
+"""The kernel gives what torch's attention gives, whatever the lengths, shapes, scores and CPUs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from strideformer.chunk_batches import PackedChunks
+from strideformer.compiled_attention import CompiledAttention, attention_can_be_compiled
+from strideformer.packed_attention import attend_by_products, attend_by_runs, choose_attention
+from tests.strideformer.kernels.cpus import a_cpu_of, every_kind, needs_kernels
+from tests.strideformer.packed_batches import packed_batch
+
+pytestmark = needs_kernels
+
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
+
+
+def random_heads(
+    lengths: list[int], heads: int = 2, head_size: int = 32, spare_rows: int = 0, seed: int = 1
+) -> tuple[Tensor, PackedChunks]:
+    """Random queries, keys and values, and the batch that they are of."""
+    tokens = sum(lengths)
+    generator = torch.Generator().manual_seed(seed)
+    qkv = torch.randn(tokens + spare_rows, 3, heads, head_size, generator=generator)
+    return qkv, packed_batch(lengths, torch.zeros(tokens, dtype=torch.int64))
+
+
+def assert_near(lanes: int, qkv: Tensor, batch: PackedChunks, dtype: torch.dtype) -> Tensor:
+    """To what torch gives for the same numbers in float64."""
+    qkv = qkv.to(dtype)
+    with a_cpu_of(lanes):
+        found = CompiledAttention(*qkv.shape[2:], dtype)(qkv, batch)
+    assert found.dtype is dtype
+    expected = attend_by_runs(qkv.double(), batch)
+    torch.testing.assert_close(found.double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+    return found
+
+
+@every_kind
+@pytest.mark.parametrize("lengths", [[9, 9, 9], [12, 7, 7, 7, 1], [3], [1, 1], [4, 39, 39, 64], [16, 32, 65], [300]])
+def test_gives_what_torchs_attention_gives(lanes: int, dtype: torch.dtype, lengths: list[int]) -> None:
+    assert_near(lanes, *random_heads(lengths), dtype)
+
+
+@every_kind
+@pytest.mark.parametrize(("heads", "head_size"), [(1, 16), (3, 16), (5, 48), (2, 64), (1, 80), (2, 128)])
+def test_of_any_number_of_heads_of_any_multiple_of_the_lanes(
+    lanes: int, dtype: torch.dtype, heads: int, head_size: int
+) -> None:
+    assert_near(lanes, *random_heads([40, 13], heads, head_size), dtype)
+
+
+@every_kind
+def test_rows_of_no_token_are_zeros(lanes: int, dtype: torch.dtype) -> None:
+    qkv, batch = random_heads([9, 5], spare_rows=7)
+    assert assert_near(lanes, qkv, batch, dtype)[14:].eq(0).all()
+
+
+@every_kind
+@pytest.mark.parametrize("size", [40.0, -40.0])
+def test_scores_beyond_all_powers_of_two(lanes: int, dtype: torch.dtype, size: float) -> None:
+    """Around 40² × 32 / √32 × log2(e) = 13,000 and −13,000, and one key a row that is far above all others."""
+    qkv, batch = random_heads([40, 6])
+    qkv[:, 0] += 40
+    qkv[:, 1] += size
+    qkv = qkv.bfloat16().float()
+    found = assert_near_in_bf16(lanes, qkv, batch, dtype)
+    assert found.isfinite().all()
+
+
+def assert_near_in_bf16(lanes: int, qkv: Tensor, batch: PackedChunks, dtype: torch.dtype) -> Tensor:
+    """As near as scores of thousands are exact in float32, which one value's share hangs on."""
+    with a_cpu_of(lanes):
+        found = CompiledAttention(*qkv.shape[2:], dtype)(qkv.to(dtype), batch)
+    torch.testing.assert_close(found.double(), attend_by_runs(qkv.double(), batch), atol=2e-2, rtol=2e-2)
+    return found
+
+
+@every_kind
+def test_a_chunk_is_computed_alike_whatever_is_beside_it(lanes: int, dtype: torch.dtype) -> None:
+    qkv, together = random_heads([40, 13])
+    qkv = qkv.to(dtype)
+    with a_cpu_of(lanes):
+        attend = CompiledAttention(2, 32, dtype)
+    alone = packed_batch([13], torch.zeros(13, dtype=torch.int64))
+    assert attend(qkv, together)[40:].equal(attend(qkv[40:], alone))
+
+
+@every_kind
+def test_more_threads_give_the_same(lanes: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    qkv, batch = random_heads([40, 13], heads=5)
+    qkv = qkv.to(dtype)
+    with a_cpu_of(lanes):
+        attend = CompiledAttention(5, 32, dtype)
+    once = attend(qkv, batch)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert attend(qkv, batch).equal(once)
+
+
+@every_kind
+def test_what_is_no_number_is_none_after_it(lanes: int, dtype: torch.dtype) -> None:
+    """Of the chunk and head that it is in, and of no other."""
+    qkv, batch = random_heads([9, 5])
+    qkv[3, 2, 1, 4] = float("nan")
+    with a_cpu_of(lanes):
+        found = CompiledAttention(2, 32, dtype)(qkv.to(dtype), batch).view(14, 2, 32)
+    assert found[:9, 1, 4].isnan().all()
+    assert found.isnan().sum() == 9
+
+
+def test_other_shapes_than_it_was_made_for_are_refused() -> None:
+    qkv, batch = random_heads([4])
+    attend = CompiledAttention(2, 32, torch.float32)
+    with pytest.raises(ValueError, match="2 heads of 32"):
+        attend(qkv.double(), batch)
+    with pytest.raises(ValueError, match="2 heads of 32"):
+        attend(qkv[:, :, :1], batch)
+
+
+def test_heads_of_other_sizes_have_no_kernel() -> None:
+    assert attention_can_be_compiled(32, torch.float32)
+    assert not attention_can_be_compiled(26, torch.float32)
+    assert not attention_can_be_compiled(32, torch.float16)
+
+
+def test_without_its_compiler_torch_attends(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """As with an llvmlite whose LLVM does not read what this one reads."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("LLVM IR parsing error\nexpected type")
+
+    monkeypatch.setattr("strideformer.compiled_attention._attend", fail)
+    for dtype, expected in ((torch.float32, attend_by_runs), (torch.bfloat16, attend_by_products)):
+        caplog.clear()
+        assert choose_attention(torch.device("cpu"), dtype, 2, 32) is expected
+        if attention_can_be_compiled(32, dtype):
+            assert "no kernel for attention (LLVM IR parsing error)" in caplog.text
+
+
+def test_where_amx_multiplies_bf16_products_are_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert not attention_can_be_compiled(32, torch.bfloat16)
+    assert attention_can_be_compiled(32, torch.float32)
