@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 from collections.abc import Callable
 from functools import cache
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from strideformer.chunk_batches import PackedChunks
 from strideformer.devices import cpu_has
+from strideformer.errors import first_line
 from strideformer.kernels.compiled import aligned, compiled, lanes_for, on_all_cores
+
+logger = logging.getLogger(__name__)
 
 
 class CompiledAttention:
@@ -38,34 +42,56 @@ class CompiledAttention:
 
     def __call__(self, qkv: Tensor, chunks: PackedChunks) -> Tensor:
         """(rows, 3, heads, head_size) to (rows, heads * head_size), zeros in rows beyond the last token."""
+        return self.within(qkv, chunks.offsets, chunks.longest)
+
+    def within(self, qkv: Tensor, offsets: Tensor, longest: int) -> Tensor:
+        """The same within any runs of rows.
+
+        Args:
+            qkv: (rows, 3, heads, head_size).
+            offsets: (runs + 1,) int32, where each run starts, one after the other.
+            longest: rows of the longest of them.
+
+        Returns:
+            (rows, heads * head_size), zeros in rows beyond the last run.
+
+        Raises:
+            ValueError: the shape or type is another than it was made for.
+        """
         if qkv.shape[1:] != (3, self.heads, self.head_size) or qkv.dtype is not self.dtype:
             raise ValueError(f"made for {self.heads} heads of {self.head_size} in {self.dtype}")
-        qkv, offsets = qkv.contiguous(), chunks.offsets.contiguous()
+        qkv, offsets = qkv.contiguous(), offsets.contiguous()
         contexts = qkv.new_empty((len(qkv), self.heads * self.head_size))
-        contexts[len(chunks.input_ids) :] = 0
-        most_keys = -(-chunks.longest // self.keys_at_once) * self.keys_at_once
+        contexts[int(offsets[-1]) :] = 0
+        most_keys = -(-longest // self.keys_at_once) * self.keys_at_once
         scale = self.head_size**-0.5 * math.log2(math.e)
 
         def attend(first_head: int, end_head: int) -> None:
             memory, address = aligned(most_keys * self.bytes_for_one_key)
             pointers = (qkv.data_ptr(), contexts.data_ptr(), offsets.data_ptr())
-            self.function(*pointers, chunks.num_chunks, first_head, end_head, scale, address, most_keys)
+            self.function(*pointers, len(offsets) - 1, first_head, end_head, scale, address, most_keys)
             del memory
 
         on_all_cores(self.heads, attend)
         return contexts
 
 
-def attention_can_be_compiled(head_size: int, dtype: torch.dtype) -> bool:
-    """Whether there is a kernel for it that is the fastest here.
+def compiled_attention(
+    device: torch.device, dtype: torch.dtype, heads: int, head_size: int
+) -> CompiledAttention | None:
+    """The kernel for a device, number format and shape, None where there is none that is the fastest.
 
     In bf16 it is for CPUs with AVX512-BF16; those with AMX, too, multiply bf16 many times faster than these
     instructions, and were not at hand to measure.
     """
-    lanes = lanes_for(dtype)
-    if not lanes or head_size % lanes:
-        return False
-    return dtype is torch.float32 or not cpu_has("amx_tile")
+    lanes = lanes_for(dtype) if device.type == "cpu" else 0
+    if not lanes or head_size % lanes or (dtype is torch.bfloat16 and cpu_has("amx_tile")):
+        return None
+    try:
+        return CompiledAttention(heads, head_size, dtype)
+    except (ImportError, RuntimeError) as error:  # an llvmlite of another version
+        logger.warning("no kernel for attention (%s); using torch's", first_line(error))
+        return None
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import torch
@@ -10,10 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from strideformer.chunk_batches import PackedChunks
-from strideformer.compiled_attention import CompiledAttention, attention_can_be_compiled
-from strideformer.errors import first_line
-
-logger = logging.getLogger(__name__)
+from strideformer.compiled_attention import compiled_attention
 
 # Attention scores that products compute at once: those of two chunks of 384 tokens with 12 heads, 7 MB of bf16.
 SCORES_AT_ONCE = 2 * 12 * 384**2
@@ -35,12 +31,8 @@ def choose_attention(device: torch.device, dtype: torch.dtype, heads: int, head_
         return _packed_flash_attention()
     if device.type != "cpu":
         return attend_fused
-    if attention_can_be_compiled(head_size, dtype):
-        try:
-            return CompiledAttention(heads, head_size, dtype)
-        except (ImportError, RuntimeError) as error:  # an llvmlite of another version
-            logger.warning("no kernel for attention (%s); using torch's", first_line(error))
-    return attend_by_products if dtype is torch.bfloat16 else attend_by_runs
+    torchs = attend_by_products if dtype is torch.bfloat16 else attend_by_runs
+    return compiled_attention(device, dtype, heads, head_size) or torchs
 
 
 def attend_fused(qkv: Tensor, chunks: PackedChunks) -> Tensor:

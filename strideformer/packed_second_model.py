@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
+from strideformer.add_and_norm import AddAndNorm
+from strideformer.compiled_attention import compiled_attention
 from strideformer.packed_linear import GELU_ALGORITHMS, PackedLinear
 from strideformer.second_model import SecondModel
 
@@ -15,9 +17,9 @@ from strideformer.second_model import SecondModel
 class PackedSecondModel:
     """Takes and gives what the `SecondModel` takes and gives that it is made of, with its weights as they are now.
 
-    Every linear layer runs over the chunks alone, and through oneDNN where `PackedLinear` does that; only attention, a
-    fortieth of the work for a document of 128 chunks, is padded. Documents are ragged: sorted by length and cut into
-    batches under a budget, those of 40 RFCs still pad 1,551 chunks to 5,120.
+    Every linear layer runs over the chunks alone, and through oneDNN where `PackedLinear` does that; attention, a
+    fortieth of the work for a document of 128 chunks, is padded where it has no kernel of ours. Documents are ragged:
+    sorted by length and cut into batches under a budget, those of 40 RFCs still pad 1,551 chunks to 5,120.
 
     Args:
         model: in evaluation mode, on its device and in its number format.
@@ -34,14 +36,33 @@ class PackedSecondModel:
     def __call__(self, states: Tensor, present: Tensor) -> Tensor:
         """`SecondModel.forward`; what it gives for padding is zero."""
         states, present = self.model.with_document_vector(states, present)
-        # Each document's and each chunk's place in the flattened (documents, longest) grid.
-        cells = present.flatten().nonzero().squeeze(1)
-        mask = None if len(cells) == present.numel() else present[:, None, None]
-        packed = states.flatten(0, 1)[cells]
+        documents = _Documents(present)
+        packed = states.flatten(0, 1)[documents.cells]
         for layer in self.layers:
-            packed = layer(packed, cells, present, mask)
-        padded = states.new_zeros((present.numel(), states.shape[-1]))
-        return padded.index_copy_(0, cells, self.model.norm(packed)).view_as(states)
+            packed = layer(packed, documents)
+        return documents.padded(self.model.norm(packed)).view_as(states)
+
+
+class _Documents:
+    """Where the chunks of documents lie, one after the other and in the padded grid.
+
+    Attributes:
+        present: (documents, longest) bool.
+        cells: (num_chunks,) int64, the place of each chunk in the flattened grid.
+        offsets: (documents + 1,) int32, at which chunk each starts.
+        mask: of attention over the grid, None where it is full.
+    """
+
+    def __init__(self, present: Tensor) -> None:
+        self.present = present
+        self.cells = present.flatten().nonzero().squeeze(1)
+        self.offsets = pad(present.sum(1).cumsum(0), (1, 0)).to(torch.int32)
+        self.mask = None if len(self.cells) == present.numel() else present[:, None, None]
+
+    def padded(self, packed: Tensor) -> Tensor:
+        """(num_chunks, width) to (documents * longest, width), zeros where there is no chunk."""
+        grid = packed.new_zeros((self.present.numel(), packed.shape[-1]))
+        return grid.index_copy_(0, self.cells, packed)
 
 
 class _PackedLayer:
@@ -59,26 +80,27 @@ class _PackedLayer:
         self.activation = None if fused else layer.activation
         self.output = self._linear(layer.linear2.weight, layer.linear2.bias)
         self.norms = [layer.norm1, layer.norm2]
+        self.add_and_norm = [AddAndNorm(norm) for norm in self.norms]
+        weight = layer.norm1.weight
+        self.kernel = compiled_attention(weight.device, weight.dtype, self.heads, len(weight) // self.heads)
 
-    def __call__(self, states: Tensor, cells: Tensor, present: Tensor, mask: Tensor | None) -> Tensor:
-        """(num_chunks, hidden_size) to the same; ``cells`` and ``mask`` say where they lie in the padded grid."""
+    def __call__(self, states: Tensor, documents: _Documents) -> Tensor:
+        """(num_chunks, hidden_size) to the same."""
         if self.norm_first:
-            states = self._attend(self._norm(0, states), cells, present, mask).add_(states)
-            return self._feed(self._norm(1, states)).add_(states)
-        states = self._norm(0, self._attend(states, cells, present, mask).add_(states))
-        return self._norm(1, self._feed(states).add_(states))
+            states = self._attend(self.norms[0](states), documents).add_(states)
+            return self._feed(self.norms[1](states)).add_(states)
+        states = self.add_and_norm[0](self._attend(states, documents), states)
+        return self.add_and_norm[1](self._feed(states), states)
 
-    def _norm(self, which: int, states: Tensor) -> Tensor:
-        norm = self.norms[which]
-        return layer_norm(states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-
-    def _attend(self, states: Tensor, cells: Tensor, present: Tensor, mask: Tensor | None) -> Tensor:
-        documents, longest = present.shape
+    def _attend(self, states: Tensor, documents: _Documents) -> Tensor:
         qkv = self.qkv(states.to(self.products)).to(states.dtype)
-        grid = states.new_zeros((documents * longest, 3 * states.shape[-1])).index_copy_(0, cells, qkv)
-        query, key, value = grid.view(documents, longest, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        context = scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        context = context.transpose(1, 2).reshape(documents * longest, -1)[cells]
+        shape = documents.present.shape
+        if self.kernel is not None:
+            context = self.kernel.within(qkv.view(len(qkv), 3, self.heads, -1), documents.offsets, shape[1])
+        else:
+            query, key, value = documents.padded(qkv).view(*shape, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            grid = scaled_dot_product_attention(query, key, value, attn_mask=documents.mask)
+            context = grid.transpose(1, 2).reshape(shape.numel(), -1)[documents.cells]
         return self.attention_output(context.to(self.products)).to(states.dtype)
 
     def _feed(self, states: Tensor) -> Tensor:

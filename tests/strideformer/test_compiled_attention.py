@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from strideformer.chunk_batches import PackedChunks
-from strideformer.compiled_attention import CompiledAttention, attention_can_be_compiled
+from strideformer.compiled_attention import CompiledAttention, compiled_attention
 from strideformer.packed_attention import attend_by_products, attend_by_runs, choose_attention
 from tests.strideformer.kernels.cpus import a_cpu_of, every_kind, needs_kernels
 from tests.strideformer.packed_batches import packed_batch
@@ -119,27 +119,33 @@ def test_other_shapes_than_it_was_made_for_are_refused() -> None:
         attend(qkv[:, :, :1], batch)
 
 
+CPU = torch.device("cpu")
+
+
 def test_heads_of_other_sizes_have_no_kernel() -> None:
-    assert attention_can_be_compiled(32, torch.float32)
-    assert not attention_can_be_compiled(26, torch.float32)
-    assert not attention_can_be_compiled(32, torch.float16)
+    assert compiled_attention(CPU, torch.float32, 2, 32) is not None
+    assert compiled_attention(CPU, torch.float32, 2, 26) is None
+    assert compiled_attention(CPU, torch.float16, 2, 32) is None
+    assert compiled_attention(torch.device("meta"), torch.float32, 2, 32) is None
 
 
-def test_without_its_compiler_torch_attends(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+@every_kind
+def test_without_its_compiler_torch_attends(
+    lanes: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """As with an llvmlite whose LLVM does not read what this one reads."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("LLVM IR parsing error\nexpected type")
 
     monkeypatch.setattr("strideformer.compiled_attention._attend", fail)
-    for dtype, expected in ((torch.float32, attend_by_runs), (torch.bfloat16, attend_by_products)):
-        caplog.clear()
-        assert choose_attention(torch.device("cpu"), dtype, 2, 32) is expected
-        if attention_can_be_compiled(32, dtype):
-            assert "no kernel for attention (LLVM IR parsing error)" in caplog.text
+    with a_cpu_of(lanes):
+        expected = attend_by_products if dtype is torch.bfloat16 else attend_by_runs
+        assert choose_attention(CPU, dtype, 2, 32) is expected
+    assert "no kernel for attention (LLVM IR parsing error)" in caplog.text
 
 
 def test_where_amx_multiplies_bf16_products_are_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert not attention_can_be_compiled(32, torch.bfloat16)
-    assert attention_can_be_compiled(32, torch.float32)
+    assert compiled_attention(CPU, torch.bfloat16, 2, 32) is None
+    assert compiled_attention(CPU, torch.float32, 2, 32) is not None

@@ -25,12 +25,16 @@ def second_model(**changes: object) -> tuple[SecondModel, str]:
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "relu", "silu"])
 @pytest.mark.parametrize("norm_position", ["post", "pre"])
 @pytest.mark.parametrize("document_pooling", ["mean", "cls"])
-def test_states_are_those_of_the_padded_layers(hidden_act: str, norm_position: str, document_pooling: str) -> None:
+@pytest.mark.parametrize("hidden_size", [24, 96])
+def test_states_are_those_of_the_padded_layers(
+    hidden_act: str, norm_position: str, document_pooling: str, hidden_size: int
+) -> None:
+    """Heads of 8, and of 32, for which there are kernels of our own."""
     model, activation = second_model(
-        hidden_act=hidden_act, norm_position=norm_position, document_pooling=document_pooling
+        hidden_act=hidden_act, norm_position=norm_position, document_pooling=document_pooling, hidden_size=hidden_size
     )
     present = torch.arange(7) < COUNTS[:, None]
-    states = torch.randn(4, 7, 24) * present[..., None]
+    states = torch.randn(4, 7, hidden_size) * present[..., None]
     with torch.inference_mode():
         expected = model(states, present)
     found = PackedSecondModel(model, activation)(states, present)
