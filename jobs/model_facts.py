@@ -79,8 +79,8 @@ def load_facts(folders: Mapping[str, Path]) -> ModelFacts:
 
     from strideformer.config import max_positions
     from strideformer.encoder import load_tokenizer
+    from strideformer.encoder_parts import PACKED_TYPES
     from strideformer.model import Strideformer
-    from strideformer.packed_encoder import PACKED_TYPES
 
     disable_progress_bar()
     model = Strideformer.from_pretrained(folders["checkpoint"])

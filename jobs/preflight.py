@@ -192,7 +192,8 @@ def check_packed(dtype: str, packed: bool, model: str) -> None:
     """
     if dtype == "int8" and not packed:
         raise StrideformerError(
-            f"dtype int8 is for encoders of the kinds of BERT and RoBERTa, and that of {model} is another: use auto"
+            f"dtype int8 is for encoders of the kinds of BERT, RoBERTa, DistilBERT and MPNet, and that of {model} is "
+            f"another: use auto"
         )
 
 

@@ -10,6 +10,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from strideformer.chunk_batches import PackedChunks
 from strideformer.devices import cpu_has
@@ -29,15 +30,21 @@ class CompiledAttention:
     Args:
         heads, head_size: of the layer.
         dtype: float32 or bfloat16.
+        distance_bias: as of `EncoderParts`.
     """
 
-    def __init__(self, heads: int, head_size: int, dtype: torch.dtype) -> None:
+    def __init__(self, heads: int, head_size: int, dtype: torch.dtype, distance_bias: Tensor | None = None) -> None:
         from strideformer.kernels.attention_code import keys_at_once, scratch_bytes
 
         lanes, bf16 = lanes_for(dtype), dtype is torch.bfloat16
         self.heads, self.head_size, self.dtype = heads, head_size, dtype
-        self.function = _attend(heads, head_size, lanes, bf16)
         self.keys_at_once = keys_at_once(lanes)
+        self.bias = torch.empty(0)
+        if distance_bias is not None:
+            # Added before scores are scaled; and read for keys that are not there.
+            self.bias = pad(distance_bias.float() * head_size**0.5, (0, self.keys_at_once)).contiguous()
+            self.most_tokens = (distance_bias.shape[1] + 1) // 2
+        self.function = _attend(heads, head_size, lanes, bf16, self.bias.shape[-1])
         self.bytes_for_one_key = scratch_bytes(1, head_size, lanes, bf16)
 
     def __call__(self, qkv: Tensor, chunks: PackedChunks) -> Tensor:
@@ -56,10 +63,12 @@ class CompiledAttention:
             (rows, heads * head_size), zeros in rows beyond the last run.
 
         Raises:
-            ValueError: the shape or type is another than it was made for.
+            ValueError: the shape or type is another than it was made for, or there is no bias for such a distance.
         """
         if qkv.shape[1:] != (3, self.heads, self.head_size) or qkv.dtype is not self.dtype:
             raise ValueError(f"made for {self.heads} heads of {self.head_size} in {self.dtype}")
+        if len(self.bias) and longest > self.most_tokens:
+            raise ValueError(f"made for chunks of at most {self.most_tokens} tokens")
         qkv, offsets = qkv.contiguous(), offsets.contiguous()
         contexts = qkv.new_empty((len(qkv), self.heads * self.head_size))
         contexts[int(offsets[-1]) :] = 0
@@ -68,7 +77,7 @@ class CompiledAttention:
 
         def attend(first_head: int, end_head: int) -> None:
             memory, address = aligned(most_keys * self.bytes_for_one_key)
-            pointers = (qkv.data_ptr(), contexts.data_ptr(), offsets.data_ptr())
+            pointers = (qkv.data_ptr(), contexts.data_ptr(), offsets.data_ptr(), self.bias.data_ptr())
             self.function(*pointers, len(offsets) - 1, first_head, end_head, scale, address, most_keys)
             del memory
 
@@ -77,9 +86,9 @@ class CompiledAttention:
 
 
 def compiled_attention(
-    device: torch.device, dtype: torch.dtype, heads: int, head_size: int
+    device: torch.device, dtype: torch.dtype, heads: int, head_size: int, distance_bias: Tensor | None = None
 ) -> CompiledAttention | None:
-    """The kernel for a device, number format and shape, None where there is none that is the fastest.
+    """The kernel for a device, number format, shape and bias, None where there is none that is the fastest.
 
     In bf16 it is for CPUs with AVX512-BF16; those with AMX, too, multiply bf16 many times faster than these
     instructions, and were not at hand to measure.
@@ -88,16 +97,16 @@ def compiled_attention(
     if not lanes or head_size % lanes or (dtype is torch.bfloat16 and cpu_has("amx_tile")):
         return None
     try:
-        return CompiledAttention(heads, head_size, dtype)
+        return CompiledAttention(heads, head_size, dtype, distance_bias)
     except (ImportError, RuntimeError) as error:  # an llvmlite of another version
         logger.warning("no kernel for attention (%s); using torch's", first_line(error))
         return None
 
 
 @cache
-def _attend(heads: int, head_size: int, lanes: int, bf16: bool) -> Callable[..., None]:
+def _attend(heads: int, head_size: int, lanes: int, bf16: bool, biases: int) -> Callable[..., None]:
     from strideformer.kernels.attention_code import AttentionCode
 
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    kinds = [pointer, pointer, pointer, number, number, number, ctypes.c_float, pointer, number]
-    return compiled(AttentionCode(heads, head_size, lanes, bf16), kinds)
+    kinds = [*[pointer] * 4, number, number, number, ctypes.c_float, pointer, number]
+    return compiled(AttentionCode(heads, head_size, lanes, bf16, biases), kinds)

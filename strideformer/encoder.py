@@ -261,7 +261,7 @@ class ChunkEncoder:
         views = self.chunker.views(TEXTS)
         assembler = self._assembler(pair=False)
         chunks = SortedChunks(views, assembler.template, self.device)
-        to_int8(self.packed, self.first_model, assembler.packed(chunks, 0, views.num_chunks))
+        to_int8(self.packed, assembler.packed(chunks, 0, views.num_chunks))
 
     def _threads(self, num_chunks: int) -> int:
         """How many micro-batches to run at once: on a CPU one on each of its cores, if there are chunks for all.

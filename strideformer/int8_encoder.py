@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from strideformer.chunk_batches import PackedChunks
 from strideformer.devices import cpu_has
@@ -42,7 +41,7 @@ def check_int8(device: torch.device) -> None:
 
 
 @torch.inference_mode()
-def to_int8(packed: PackedEncoder, first_model: PreTrainedModel, chunks: PackedChunks) -> None:
+def to_int8(packed: PackedEncoder, chunks: PackedChunks) -> None:
     """Replace the linear layers of an encoder on a CPU, in place, with such of eight bits.
 
     Attention's own products, norms and what is added up stay as they are, and the layer after attention, too: what it
@@ -50,7 +49,6 @@ def to_int8(packed: PackedEncoder, first_model: PreTrainedModel, chunks: PackedC
 
     Args:
         packed: the packed forward.
-        first_model: what it was made of.
         chunks: what its layers are tried on, to see the ranges of their values; the more like what is to come, the
             better. Values beyond them are cut off.
 
@@ -59,17 +57,15 @@ def to_int8(packed: PackedEncoder, first_model: PreTrainedModel, chunks: PackedC
     """
     before = _mean_vectors(packed, chunks)
     rows, packed.rows = packed.rows, 1  # those of no token would be seen, too
-    for number, (layer, source) in enumerate(zip(packed.layers, first_model.encoder.layer, strict=True), start=1):
+    for number, layer in enumerate(packed.layers, start=1):
         # One layer at a time, each after those before it are in int8: what is known of all at once is 1.6 GB of a BERT
         # of 24 layers of 1,024.
         recorders = _recorders(layer)
         packed(chunks, [number])
         read, fed, inside = (recorder.seen for recorder in recorders)
-        attention = source.attention.self
-        layer.qkv = Int8Linear([attention.query, attention.key, attention.value], read)
-        layer.feed_forward = Int8FeedForward(
-            source.intermediate.dense, source.output.dense, first_model.config.hidden_act, fed, inside
-        )
+        parts = layer.parts
+        layer.qkv = Int8Linear([parts.query, parts.key, parts.value], read)
+        layer.feed_forward = Int8FeedForward(parts.intermediate, parts.output, layer.activation, fed, inside)
     packed.rows = rows
     cosine = float(torch.cosine_similarity(before, _mean_vectors(packed, chunks), dim=1).mean())
     if not cosine >= LEAST_COSINE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,8 +20,10 @@ SCORES_AT_ONCE = 2 * 12 * 384**2
 Attention = Callable[[Tensor, PackedChunks], Tensor]
 
 
-def choose_attention(device: torch.device, dtype: torch.dtype, heads: int, head_size: int) -> Attention:
-    """The kernel for a device, number format and shape.
+def choose_attention(
+    device: torch.device, dtype: torch.dtype, heads: int, head_size: int, distance_bias: Tensor | None = None
+) -> Attention:
+    """The kernel for a device, number format and shape, and for `EncoderParts.distance_bias`.
 
     CUDA in half precision has flash attention for packed sequences, which needs neither padding nor a mask. On a CPU
     it is a kernel of our own where there is one. Torch's gains nothing from bf16 (24 to 29 ms a layer for 8 chunks of
@@ -28,35 +31,55 @@ def choose_attention(device: torch.device, dtype: torch.dtype, heads: int, head_
     (21 ms against 71 ms for the products that torch has, on a Zen 3).
     """
     if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
-        return _packed_flash_attention()
+        return _packed_flash_attention(distance_bias)
     if device.type != "cpu":
-        return attend_fused
-    torchs = attend_by_products if dtype is torch.bfloat16 else attend_by_runs
-    return compiled_attention(device, dtype, heads, head_size) or torchs
+        return any_attention(device, dtype, heads, head_size, distance_bias)
+    if kernel := compiled_attention(device, dtype, heads, head_size, distance_bias):
+        return kernel
+    return partial(attend_by_products if dtype is torch.bfloat16 else attend_by_runs, distance_bias=distance_bias)
 
 
-def attend_fused(qkv: Tensor, chunks: PackedChunks) -> Tensor:
+def any_attention(
+    device: torch.device, dtype: torch.dtype, heads: int, head_size: int, distance_bias: Tensor | None = None
+) -> Attention:
+    """The one that runs everywhere."""
+    return partial(attend_fused, distance_bias=distance_bias)
+
+
+def attend_fused(qkv: Tensor, chunks: PackedChunks, distance_bias: Tensor | None = None) -> Tensor:
     """Torch's fused attention on the padded grid."""
     num_tokens = len(chunks.input_ids)
     # each (num_chunks, heads, longest, head_size)
     query, key, value = _grid(qkv[:num_tokens], chunks).permute(2, 0, 3, 1, 4)
-    context = scaled_dot_product_attention(query, key, value, attn_mask=_mask(chunks, qkv.dtype))
+    mask = _mask(chunks, qkv.dtype)
+    if distance_bias is not None:
+        bias = bias_by_place(distance_bias, chunks.longest)
+        mask = bias if mask is None else bias + mask
+    context = scaled_dot_product_attention(query, key, value, attn_mask=mask)
     contexts = _from_grid(context, chunks)
     return contexts if len(qkv) == num_tokens else pad(contexts, (0, 0, 0, len(qkv) - num_tokens))
 
 
-def attend_by_runs(qkv: Tensor, chunks: PackedChunks) -> Tensor:
+def attend_by_runs(qkv: Tensor, chunks: PackedChunks, distance_bias: Tensor | None = None) -> Tensor:
     """Torch's fused attention over the chunks of one length at a time: no padding, no mask."""
-    return _by_runs(qkv, chunks, scaled_dot_product_attention)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        bias = None if distance_bias is None else bias_by_place(distance_bias, query.shape[2])
+        return scaled_dot_product_attention(query, key, value, attn_mask=bias)
+
+    return _by_runs(qkv, chunks, attend)
 
 
-def attend_by_products(qkv: Tensor, chunks: PackedChunks) -> Tensor:
+def attend_by_products(qkv: Tensor, chunks: PackedChunks, distance_bias: Tensor | None = None) -> Tensor:
     """Two matrix products with a softmax between, over a few chunks of one length at a time: no padding, no mask."""
     heads = qkv.shape[2]
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         rows, columns = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
-        scores = torch.baddbmm(query.new_empty(()), rows, columns, beta=0, alpha=query.shape[-1] ** -0.5)
+        start = query.new_zeros(())
+        if distance_bias is not None:
+            start = bias_by_place(distance_bias, query.shape[2]).repeat(len(query), 1, 1)
+        scores = torch.baddbmm(start, rows, columns, beta=distance_bias is not None, alpha=query.shape[-1] ** -0.5)
         shares = torch.softmax(scores, dim=-1, out=scores)
         return torch.bmm(shares, value.flatten(0, 1)).view(value.shape)
 
@@ -85,7 +108,17 @@ def _by_runs(
     return contexts.flatten(1)
 
 
-def _packed_flash_attention() -> Attention:
+def bias_by_place(distance_bias: Tensor, length: int) -> Tensor:
+    """(heads, 2 * most - 1) by the distance from query to key to (heads, length, length) by query and key."""
+    most = (distance_bias.shape[1] + 1) // 2
+    # The window of the first query starts at the distance 0, that of the next one place before.
+    return distance_bias.unfold(1, length, 1)[:, most - length : most].flip(1)
+
+
+def _packed_flash_attention(distance_bias: Tensor | None) -> Attention:
+    """It takes no bias: with one it is torch's fused attention on the padded grid."""
+    if distance_bias is not None:
+        return partial(attend_fused, distance_bias=distance_bias)
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,15 +12,11 @@ from transformers import PreTrainedModel
 
 from strideformer.add_and_norm import AddAndNorm
 from strideformer.chunk_batches import PackedChunks
+from strideformer.encoder_parts import EncoderParts, LayerParts, parts_of
 from strideformer.layers import LAST, layer_numbers
-from strideformer.packed_attention import Attention, attend_fused, choose_attention
-from strideformer.packed_linear import GELU_ALGORITHMS, Linear, PackedFeedForward, PackedLinear
+from strideformer.packed_attention import Attention, any_attention, choose_attention
+from strideformer.packed_linear import Linear, PackedFeedForward, PackedLinear
 
-# Model types whose transformers module has BERT's parts under BERT's names. The second kind numbers its
-# positions from ``padding_idx + 1`` on, as fairseq did.
-BERT_TYPES = {"bert"}
-ROBERTA_TYPES = {"roberta", "xlm-roberta", "camembert"}
-PACKED_TYPES = BERT_TYPES | ROBERTA_TYPES
 # How far the least cosine of token states on random chunks may be from 1: a hundred times what rounding does.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 2e-2}
 # Tokens of the longer of two chunks on which both forwards are compared. MiniLM-L6's scores grow with a token's place.
@@ -34,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class PackedEncoder:
-    """A BERT's forward without padding, with one product for queries, keys and values.
+    """The forward of a BERT or its kin without padding, with one product for queries, keys and values.
 
     Use `packed_encoder`, which also checks it against the model that it was made of.
 
@@ -42,17 +37,12 @@ class PackedEncoder:
         rows: what the number of rows of all products is a multiple of.
     """
 
-    def __init__(self, model: PreTrainedModel, attention: Attention) -> None:
-        config = model.config
-        self.heads = int(config.num_attention_heads)
-        self.first_position = int(config.pad_token_id) + 1 if config.model_type in ROBERTA_TYPES else 0
-        embeddings = model.embeddings
-        self.words = embeddings.word_embeddings.weight.detach()
-        self.places = embeddings.position_embeddings.weight.detach()
-        self.types = embeddings.token_type_embeddings.weight.detach()
-        self.norm = AddAndNorm(embeddings.LayerNorm)
-        self.layers = [PackedLayer(layer, config.hidden_act, attention) for layer in model.encoder.layer]
-        self.rows = ROWS_ON_CPU if model.device.type == "cpu" else 1
+    def __init__(self, parts: EncoderParts, attention: Attention) -> None:
+        self.heads, self.first_position = parts.heads, parts.first_position
+        self.words, self.places, self.types = parts.words, parts.places, parts.types
+        self.norm = AddAndNorm(parts.norm)
+        self.layers = [PackedLayer(layer, parts.activation, attention) for layer in parts.layers]
+        self.rows = ROWS_ON_CPU if parts.words.device.type == "cpu" else 1
 
     @torch.inference_mode()
     def __call__(self, chunks: PackedChunks, layers: Sequence[int] = LAST) -> list[Tensor]:
@@ -63,9 +53,10 @@ class PackedEncoder:
         wanted = layer_numbers(layers, len(self.layers))
         num_tokens = len(chunks.input_ids)
         states = embedding(chunks.input_ids, self.words)
-        # RoBERTa's tokenizers know no token types, and its models have a row for one only.
-        types = chunks.token_type_ids if len(self.types) > 1 else torch.zeros_like(chunks.token_type_ids)
-        states += embedding(types, self.types)
+        if self.types is not None:
+            # RoBERTa's tokenizers know no token types, and its models have a row for one only.
+            types = chunks.token_type_ids if len(self.types) > 1 else torch.zeros_like(chunks.token_type_ids)
+            states += embedding(types, self.types)
         places = embedding(chunks.positions + self.first_position, self.places)
         if self.rows > 1:
             states, places = (pad(each, (0, 0, 0, -num_tokens % self.rows)) for each in (states, places))
@@ -81,16 +72,20 @@ class PackedEncoder:
 
 
 class PackedLayer:
-    """One layer's parts, of which the linear ones may be put in a cheaper number format."""
+    """One layer, of which the linear parts may be put in a cheaper number format.
 
-    def __init__(self, layer: Any, activation: str, attend: Attention) -> None:
-        self.attend = attend
-        attention = layer.attention.self
-        self.qkv: Linear = PackedLinear([attention.query, attention.key, attention.value])
-        self.attention_output: Linear = PackedLinear([layer.attention.output.dense])
-        self.attention_norm = AddAndNorm(layer.attention.output.LayerNorm)
-        self.feed_forward: Linear = PackedFeedForward(layer.intermediate.dense, layer.output.dense, activation)
-        self.output_norm = AddAndNorm(layer.output.LayerNorm)
+    Attributes:
+        parts, activation: what it was made of.
+        attend: its attention.
+    """
+
+    def __init__(self, parts: LayerParts, activation: str, attend: Attention) -> None:
+        self.parts, self.activation, self.attend = parts, activation, attend
+        self.qkv: Linear = PackedLinear([parts.query, parts.key, parts.value])
+        self.attention_output: Linear = PackedLinear([parts.attention_output])
+        self.attention_norm = AddAndNorm(parts.attention_norm)
+        self.feed_forward: Linear = PackedFeedForward(parts.intermediate, parts.output, activation)
+        self.output_norm = AddAndNorm(parts.output_norm)
 
 
 def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
@@ -99,18 +94,16 @@ def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
     None means that the model's own forward has to be used; a disagreement, which a new release of
     transformers may bring, is logged.
     """
-    config = model.config
-    if config.model_type not in PACKED_TYPES or getattr(config, "is_decoder", False):
-        return None
-    if config.hidden_act not in GELU_ALGORITHMS or model.device.type not in ("cpu", "cuda"):
-        return None
-    # transformers dropped relative positions of BERT, but an old config.json may still ask for them.
-    if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
+    if model.device.type not in ("cpu", "cuda"):
         return None
     trouble = ""
-    for choose in (_best_attention, _any_attention):
+    for choose in (choose_attention, any_attention):
         try:
-            packed = PackedEncoder(model, choose(model))
+            parts = parts_of(model)
+            if parts is None:
+                return None
+            shape = (parts.heads, parts.words.shape[1] // parts.heads)
+            packed = PackedEncoder(parts, choose(model.device, model.dtype, *shape, parts.distance_bias))
             cosine = _least_cosine(model, packed)
         except Exception as error:  # a kernel that refuses the device or head size, or parts of other names
             trouble = str(error)
@@ -118,17 +111,8 @@ def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
         if cosine >= 1 - TOLERANCE.get(model.dtype, 0.0):
             return packed
         trouble = f"cosine {cosine:.4f}"
-    logger.warning("the packed forward does not fit this %s (%s); using its own", config.model_type, trouble)
+    logger.warning("the packed forward does not fit this %s (%s); using its own", model.config.model_type, trouble)
     return None
-
-
-def _best_attention(model: PreTrainedModel) -> Attention:
-    heads = int(model.config.num_attention_heads)
-    return choose_attention(model.device, model.dtype, heads, model.config.hidden_size // heads)
-
-
-def _any_attention(model: PreTrainedModel) -> Attention:
-    return attend_fused
 
 
 @torch.inference_mode()

@@ -74,7 +74,8 @@ def wilson_interval(share: float, number: int) -> tuple[float, float]:
     middle = share + square / (2 * number)
     reach = math.sqrt(square * (share * (1 - share) + square / (4 * number)) / number)
     scale = 1 + square / number
-    return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
+    # An end that is the share itself, as of no mistake, is not to miss it by rounding.
+    return max(0.0, min(share, (middle - reach) / scale)), min(1.0, max(share, (middle + reach) / scale))
 
 
 def one_hot(labels: np.ndarray, num_labels: int) -> Any:

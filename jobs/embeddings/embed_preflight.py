@@ -86,7 +86,7 @@ def check_encoder(
         StrideformerError: the first thing that is wrong, in one sentence.
     """
     from strideformer.config import check_positions
-    from strideformer.packed_encoder import PACKED_TYPES
+    from strideformer.encoder_parts import PACKED_TYPES
 
     encoder, config, tokenizer = found
     check_positions(config.first_model_config, encoder.max_length)

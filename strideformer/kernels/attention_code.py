@@ -42,17 +42,21 @@ class AttentionCode(VectorBuilder):
     is multiplied.
 
     The function's arguments: (tokens, 3, heads, head_size) queries, keys and values; (tokens, heads, head_size)
-    contexts to be written; (chunks + 1,) int32 where each chunk starts; the number of chunks; the first head and the
-    end of those to attend with; by what scores are multiplied, times log2(e); `scratch_bytes` of memory; and the most
-    keys that it was made for.
+    contexts to be written; (chunks + 1,) int32 where each chunk starts; (heads, biases) float32; the number of chunks;
+    the first head and the end of those to attend with; by what scores are multiplied, times log2(e); `scratch_bytes` of
+    memory; and the most keys that it was made for.
 
     Args:
         heads, head_size: of the model; the head size is a multiple of the lanes.
         lanes, bf16: as of `VectorBuilder`.
+        biases: 0, or how many numbers a head has of which one is added to a score before it is multiplied: by the
+            distance from query to key, 0 in the middle of them but for the last `keys_at_once`, which are for keys that
+            are not there.
     """
 
-    def __init__(self, heads: int, head_size: int, lanes: int, bf16: bool) -> None:
-        super().__init__("attend", [POINTER, POINTER, POINTER, I64, I64, I64, F32, POINTER, I64], lanes, bf16)
+    def __init__(self, heads: int, head_size: int, lanes: int, bf16: bool, biases: int = 0) -> None:
+        super().__init__("attend", [*[POINTER] * 4, I64, I64, I64, F32, POINTER, I64], lanes, bf16)
+        self.biases = biases
         self.head_size = head_size
         self.head_bytes = head_size * self.number_bytes
         self.row_bytes = heads * self.head_bytes
@@ -64,7 +68,7 @@ class AttentionCode(VectorBuilder):
         self._build()
 
     def _build(self) -> None:
-        qkv, contexts, offsets, chunks, first_head, end_head, scale, scratch, self.most = self.arguments
+        qkv, contexts, offsets, bias, chunks, first_head, end_head, scale, scratch, self.most = self.arguments
         self.keys = scratch
         self.values = self.at(self.keys, (self.most, self.head_bytes))
         self.presence = self.at(self.values, (self.most, self.head_bytes))
@@ -87,8 +91,10 @@ class AttentionCode(VectorBuilder):
                     context = self.at(contexts, (start, self.row_bytes), (head.index, self.head_bytes))
                     self._copy_keys(self.at(query, self.row_bytes))
                     self._copy_values(self.at(query, 2 * self.row_bytes))
+                    middle = (self.biases - at_once) // 2
+                    no_distance = self.at(bias, (head.index, 4 * self.biases), 4 * middle)
                     with self.loop(0, self.length, self.queries) as first:
-                        self._attend(first.index, query, context)
+                        self._attend(first.index, query, context, no_distance)
         self.ret_void()
 
     def _mark_present(self) -> None:
@@ -130,20 +136,21 @@ class AttentionCode(VectorBuilder):
                     here = self.shuffle_vector(here, there, ir.Constant(ir.VectorType(I32, 2 * lanes), turns))
                 self.store(here, self.at(target, 4 * first), align=4)
 
-    def _attend(self, first: ir.Value, query: ir.Value, context: ir.Value) -> None:
+    def _attend(self, first: ir.Value, query: ir.Value, context: ir.Value, no_distance: ir.Value) -> None:
         """Contexts of a few queries from the first on; what is beyond the chunk's end is the last once more."""
         last = self.sub(self.length, I64(1))
-        queries, contexts = [], []
+        queries, contexts, biases = [], [], []
         for further in range(self.queries):
             number = self.add(first, I64(further))
             number = self.select(self.icmp_signed("<", number, last), number, last)
             queries.append(self.at(query, (number, 3 * self.row_bytes)))
             contexts.append(self.at(context, (number, self.row_bytes)))
-        largest = self._score(queries)
+            biases.append(self.at(no_distance, (number, -4)))
+        largest = self._score(queries, biases)
         sums = [self._to_shares(row, most) for row, most in enumerate(largest)]
         self._mix(contexts, sums)
 
-    def _score(self, queries: list[ir.Value]) -> list[ir.Value]:
+    def _score(self, queries: list[ir.Value], biases: list[ir.Value]) -> list[ir.Value]:
         """Write scores, and give the largest of each row, in all lanes."""
         nothing = [self.constant(ABSENT)] * len(queries)
         with self.loop(0, self.padded, keys_at_once(self.lanes), nothing) as key:
@@ -151,6 +158,10 @@ class AttentionCode(VectorBuilder):
             vectors = range(KEY_VECTORS)
             start = [self.read_floats(self.at(self.presence, (key.index, 4), 4 * self.lanes * v)) for v in vectors]
             scores = [list(start) for _ in queries]
+            if self.biases:
+                for row, bias in enumerate(biases):
+                    added = [self.read_floats(self.at(bias, (key.index, 4), 4 * self.lanes * v)) for v in vectors]
+                    scores[row] = [self.fadd(*pair) for pair in zip(start, added, strict=True)]
             for word in range(self.head_words):
                 places = [4 * self.lanes * (v * self.head_words + word) for v in vectors]
                 keys = [self.read_words(self.at(block, place)) for place in places]

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from strideformer.encoder import ChunkEncoder
+from strideformer.encoder_parts import PACKED_TYPES
 from strideformer.model import Strideformer
-from strideformer.packed_encoder import PACKED_TYPES
 from strideformer.training.documents import TokenizedDocuments
 
 # Chunks that are encoded at once: the packed forward puts those of one length together, and their vectors take 6 MB.

@@ -48,13 +48,17 @@ COLUMNS = ("", "format", "chunks/s", "times its defaults", "times its bf16", "1 
 
 
 class Encoders:
-    """Those that are compared; each takes texts and gives (texts, width) vectors."""
+    """Those that are compared; each takes texts and gives (texts, width) vectors.
 
-    def __init__(self) -> None:
-        self.full = ChunkEncoder.from_pretrained(ENCODER, dtype="float32")
-        self.chosen = ChunkEncoder.from_pretrained(ENCODER)
+    Args:
+        encoder: folder of the sentence-transformer that all of them run.
+    """
+
+    def __init__(self, encoder: Path = ENCODER) -> None:
+        self.full = ChunkEncoder.from_pretrained(encoder, dtype="float32")
+        self.chosen = ChunkEncoder.from_pretrained(encoder)
         peer, peer_bf16 = (
-            SentenceTransformer(str(ENCODER), local_files_only=True, device="cpu", model_kwargs={"dtype": dtype})
+            SentenceTransformer(str(encoder), local_files_only=True, device="cpu", model_kwargs={"dtype": dtype})
             for dtype in (torch.float32, torch.bfloat16)
         )
         peer.max_seq_length = peer_bf16.max_seq_length = self.full.chunker.max_length
@@ -67,7 +71,7 @@ class Encoders:
             OURS: lambda texts: np.concatenate(self.chosen.encode(texts)),
         }
         with suppress(StrideformerError):  # not on every CPU
-            in_int8 = ChunkEncoder.from_pretrained(ENCODER, dtype="int8")
+            in_int8 = ChunkEncoder.from_pretrained(encoder, dtype="int8")
             self.formats[OURS_INT8] = in_int8.dtype
             self.runs[OURS_INT8] = lambda texts: np.concatenate(in_int8.encode(texts))
 

@@ -17,15 +17,22 @@ LEAST_SECONDS = 5e-3  # of what is timed on a device
 
 
 def operations(config: PreTrainedConfig, lengths: np.ndarray) -> float:
-    """Multiplications and additions of a BERT's layers over chunks of these many real tokens, special ones included.
+    """Multiplications and additions of a BERT's layers, or its kin's, over chunks of so many real tokens.
 
-    Queries, keys, values, attention output and feed-forward go by tokens; the two products of attention by the square
-    of each chunk's length. Padding is not counted, nor are embeddings, norms, GELU, softmax and pooling.
+    Special tokens are among them. Queries, keys, values, attention output and feed-forward go by tokens; the two
+    products of attention by the square of each chunk's length. Padding is not counted, nor are embeddings, norms, GELU,
+    softmax and pooling.
     """
-    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    width, inner, layers = _sizes(config)
     of_a_token = 2 * (4 * width * width + 2 * width * inner)
     tokens = lengths.astype(np.float64)
     return float(layers * (of_a_token * tokens.sum() + 4 * width * (tokens**2).sum()))
+
+
+def _sizes(config: PreTrainedConfig) -> tuple[int, int, int]:
+    """Of the states, of the feed-forward's inside, and the number of layers."""
+    inner = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
+    return config.hidden_size, inner, config.num_hidden_layers
 
 
 class CpuPeak:
@@ -77,7 +84,7 @@ def traffic(config: PreTrainedConfig, tokens: int, bytes_per_value: int = 2) -> 
     writes its outputs once: 18 times the width and 4 times the inner width a layer. A GELU fused into its product
     saves two of the latter; a cache that holds a micro-batch saves more.
     """
-    width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    width, inner, layers = _sizes(config)
     return float(layers * tokens * (18 * width + 4 * inner) * bytes_per_value)
 
 

@@ -41,9 +41,9 @@ def test_int8_is_part_of_what_makes_a_job(corpus: Path, tiny_checkpoint: Path) -
 def test_int8_is_refused_of_an_encoder_that_does_not_run_packed(
     corpus: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strideformer.packed_encoder.PACKED_TYPES", {"roberta"})
+    monkeypatch.setattr("strideformer.encoder_parts.PACKED_TYPES", {"roberta"})
     monkeypatch.setattr("jobs.preflight.model_facts", load_facts)
-    with pytest.raises(StrideformerError, match="dtype int8 is for encoders of the kinds of BERT and RoBERTa"):
+    with pytest.raises(StrideformerError, match="dtype int8 is for encoders of the kinds of BERT, RoBERTa"):
         check(corpus, tiny_checkpoint, dtype="int8")
     assert check(corpus, tiny_checkpoint, dtype="auto")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from strideformer.chunk_batches import PackedChunks
 from strideformer.compiled_attention import CompiledAttention, compiled_attention
-from strideformer.packed_attention import attend_by_products, attend_by_runs, choose_attention
+from strideformer.packed_attention import attend_by_products, attend_by_runs, bias_by_place, choose_attention
 from tests.strideformer.kernels.cpus import a_cpu_of, every_kind, needs_kernels
 from tests.strideformer.packed_batches import packed_batch
 
@@ -50,6 +52,30 @@ def test_of_any_number_of_heads_of_any_multiple_of_the_lanes(
     lanes: int, dtype: torch.dtype, heads: int, head_size: int
 ) -> None:
     assert_near(lanes, *random_heads([40, 13], heads, head_size), dtype)
+
+
+@every_kind
+@pytest.mark.parametrize("lengths", [[9, 9, 9], [1], [40, 13, 64]])
+def test_a_bias_for_the_distance_of_query_and_key(lanes: int, dtype: torch.dtype, lengths: list[int]) -> None:
+    """Made for longer chunks than these."""
+    qkv, batch = random_heads(lengths)
+    bias = torch.randn(2, 2 * 70 - 1, generator=torch.Generator().manual_seed(2))
+    with a_cpu_of(lanes):
+        found = CompiledAttention(2, 32, dtype, bias)(qkv.to(dtype), batch)
+    expected = attend_by_runs(qkv.to(dtype).double(), batch, bias.double())
+    torch.testing.assert_close(found.double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+
+
+def test_distances_that_have_no_bias_are_refused() -> None:
+    qkv, batch = random_heads([9, 5])
+    with pytest.raises(ValueError, match="at most 8 tokens"):
+        CompiledAttention(2, 32, torch.float32, torch.zeros(2, 15))(qkv, batch)
+
+
+def test_a_bias_by_distance_is_laid_out_by_query_and_key() -> None:
+    by_distance = torch.arange(-4.0, 5.0)[None]
+    found = bias_by_place(by_distance, 3)
+    assert found.tolist() == [[[0, 1, 2], [-1, 0, 1], [-2, -1, 0]]]
 
 
 @every_kind
@@ -141,7 +167,9 @@ def test_without_its_compiler_torch_attends(
     monkeypatch.setattr("strideformer.compiled_attention._attend", fail)
     with a_cpu_of(lanes):
         expected = attend_by_products if dtype is torch.bfloat16 else attend_by_runs
-        assert choose_attention(CPU, dtype, 2, 32) is expected
+        chosen = choose_attention(CPU, dtype, 2, 32)
+    assert isinstance(chosen, partial)
+    assert chosen.func is expected
     assert "no kernel for attention (LLVM IR parsing error)" in caplog.text
 
 

@@ -14,6 +14,10 @@ from transformers import (
     BertModel,
     DistilBertConfig,
     DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    MPNetConfig,
+    MPNetModel,
     RobertaConfig,
     RobertaModel,
 )
@@ -21,6 +25,7 @@ from transformers import (
 from strideformer.chunk_batches import runs_of_one_length
 from strideformer.compiled_attention import CompiledAttention
 from strideformer.encoder import ChunkEncoder
+from strideformer.encoder_parts import parts_of
 from strideformer.packed_attention import Attention, attend_by_products, attend_by_runs, attend_fused
 from strideformer.packed_encoder import packed_encoder
 from strideformer.packed_linear import Linear, keep_kernels
@@ -39,21 +44,39 @@ SMALL = {
 EVERY_ATTENTION = pytest.mark.parametrize("attend", [attend_fused, attend_by_runs, attend_by_products])
 
 
+KINDS = {
+    "bert": partial(BertModel, add_pooling_layer=False),
+    "roberta": partial(RobertaModel, add_pooling_layer=False),
+    "distilbert": DistilBertModel,
+    "mpnet": partial(MPNetModel, add_pooling_layer=False),
+}
+CONFIGS = {"bert": BertConfig, "roberta": RobertaConfig, "distilbert": DistilBertConfig, "mpnet": MPNetConfig}
+EVERY_KIND = pytest.mark.parametrize("kind", list(KINDS))
+
+
 def small(kind: str, **changes: Any) -> Any:
     torch.manual_seed(0)
-    config, model = {"bert": (BertConfig, BertModel), "roberta": (RobertaConfig, RobertaModel)}[kind]
-    return model(config(**SMALL | changes), add_pooling_layer=False).eval()
+    sizes = SMALL | changes
+    if kind == "distilbert":
+        sizes |= {"hidden_dim": sizes.pop("intermediate_size"), "activation": sizes.pop("hidden_act", "gelu")}
+    model = KINDS[kind](CONFIGS[kind](**sizes)).eval()
+    if kind == "mpnet":  # of the size of scores, which a trained one's is, too
+        torch.nn.init.normal_(model.encoder.relative_attention_bias.weight, std=2)
+    return model
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@EVERY_KIND
 @pytest.mark.parametrize("lengths", [[9, 9, 9], [12, 7, 7, 7, 1], [3], [4, 9, 9, 4]])
 @EVERY_ATTENTION
 def test_gives_what_transformers_gives_for_each_chunk_alone(kind: str, lengths: list[int], attend: Attention) -> None:
     model = small(kind)
     packed = packed_encoder(model)
     assert packed is not None
+    parts = parts_of(model)
+    assert parts is not None
+    assert (parts.distance_bias is not None) == (kind == "mpnet")
     for layer in packed.layers:
-        layer.attend = attend
+        layer.attend = partial(attend, distance_bias=parts.distance_bias)
     ids = torch.randint(5, 50, (sum(lengths),), generator=torch.Generator().manual_seed(1))
     [states] = packed(packed_batch(lengths, ids))
     with torch.inference_mode():
@@ -113,7 +136,9 @@ def test_bf16_stays_close() -> None:
     model = small("bert").to(torch.bfloat16)
     packed = packed_encoder(model)
     assert packed is not None
-    assert all(layer.attend is attend_by_products for layer in packed.layers), "heads of 8 have no kernel"
+    for layer in packed.layers:
+        assert isinstance(layer.attend, partial)
+        assert layer.attend.func is attend_by_products, "heads of 8 have no kernel"
     ids = torch.randint(5, 50, (12,), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = model.float()(input_ids=ids[None]).last_hidden_state[0]
@@ -121,8 +146,9 @@ def test_bf16_stays_close() -> None:
 
 
 @needs_kernels
-def test_heads_of_32_have_a_kernel() -> None:
-    model = small("bert", hidden_size=64, initializer_range=0.2)
+@EVERY_KIND
+def test_heads_of_32_have_a_kernel(kind: str) -> None:
+    model = small(kind, hidden_size=64, initializer_range=0.2)
     packed = packed_encoder(model)
     assert packed is not None
     assert all(isinstance(layer.attend, CompiledAttention) for layer in packed.layers)
@@ -140,12 +166,14 @@ def test_a_kernel_that_fails_leaves_attention_to_torch(monkeypatch: pytest.Monke
     monkeypatch.setattr("strideformer.packed_encoder.choose_attention", fail)
     packed = packed_encoder(small("bert"))
     assert packed is not None
-    assert all(layer.attend is attend_fused for layer in packed.layers)
+    for layer in packed.layers:
+        assert isinstance(layer.attend, partial)
+        assert layer.attend.func is attend_fused
 
 
 def test_other_models_keep_their_own_forward() -> None:
-    model = DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=32)).eval()
-    assert packed_encoder(model) is None
+    assert packed_encoder(ElectraModel(ElectraConfig(**SMALL)).eval()) is None
+    assert packed_encoder(small("distilbert", hidden_act="relu")) is None
     assert packed_encoder(small("bert", hidden_act="relu")) is None
     assert packed_encoder(small("bert", is_decoder=True)) is None
 

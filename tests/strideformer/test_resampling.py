@@ -110,3 +110,11 @@ def test_intervals_leave_out_what_is_not_finite() -> None:
 def test_wilsons_interval_is_that_of_scipy(right: int, number: int) -> None:
     expected = binomtest(right, number).proportion_ci(method="wilson")
     assert resampling.wilson_interval(right / number, number) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_wilsons_interval_of_no_mistake_ends_at_the_share(share: float) -> None:
+    """Rounding had 0.9999999999999998 as the end for 60 documents."""
+    for number in range(1, 200):
+        low, high = resampling.wilson_interval(share, number)
+        assert low <= share <= high

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import DistilBertConfig
+from transformers import ElectraConfig
 
 from strideformer import Chunker, Strideformer, StrideformerConfig
 from strideformer.token_bags import TokenBags
@@ -84,7 +84,8 @@ def test_half_precision_leaves_the_trained_weights_as_they_are(chunker: Chunker)
 
 
 def test_a_first_model_that_does_not_run_packed_runs_its_own_forward(chunker: Chunker, tmp_path: Path) -> None:
-    first = DistilBertConfig(vocab_size=128, dim=32, n_layers=1, n_heads=2, hidden_dim=16)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    first = ElectraConfig(vocab_size=128, embedding_size=32, **sizes)
     second = {"num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32, "num_labels": 3}
     torch.manual_seed(0)
     config = StrideformerConfig.from_two_configs(
