@@ -71,7 +71,7 @@ format: $(VENV)/ready-lint  ## apply format and safe fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/ready-test  ## measure the encoder, tokenising and the whole job against what else there is (10 minutes)
+bench: $(VENV)/ready-test  ## measure the encoder, tokenising and the whole job against what else there is (15 minutes)
 	@$(BIN)/python -m tests.benchmarks --output $(BENCH_OUTPUT)
 
 bench-scale: $(VENV)/ready-test  ## measure the pipeline with up to a million documents and eight encoders

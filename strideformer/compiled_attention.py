@@ -17,6 +17,9 @@ from strideformer.devices import cpu_has
 from strideformer.errors import first_line
 from strideformer.kernels.compiled import aligned, compiled, lanes_for, on_all_cores
 
+# Keys with a bias under this have no share, whatever their scores.
+NO_SHARE = -1e9
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,7 +33,7 @@ class CompiledAttention:
     Args:
         heads, head_size: of the layer.
         dtype: float32 or bfloat16.
-        distance_bias: as of `EncoderParts`.
+        distance_bias: as of `EncoderParts`. Keys too far away for a share are not computed.
     """
 
     def __init__(self, heads: int, head_size: int, dtype: torch.dtype, distance_bias: Tensor | None = None) -> None:
@@ -39,12 +42,14 @@ class CompiledAttention:
         lanes, bf16 = lanes_for(dtype), dtype is torch.bfloat16
         self.heads, self.head_size, self.dtype = heads, head_size, dtype
         self.keys_at_once = keys_at_once(lanes)
-        self.bias = torch.empty(0)
+        self.bias, reach = torch.empty(0), 0
         if distance_bias is not None:
             # Added before scores are scaled; and read for keys that are not there.
-            self.bias = pad(distance_bias.float() * head_size**0.5, (0, self.keys_at_once)).contiguous()
+            biases = pad(distance_bias.float() * head_size**0.5, (0, self.keys_at_once))
+            self.bias = biases.expand(heads, -1).contiguous()
             self.most_tokens = (distance_bias.shape[1] + 1) // 2
-        self.function = _attend(heads, head_size, lanes, bf16, self.bias.shape[-1])
+            reach = _reach(distance_bias)
+        self.function = _attend(heads, head_size, lanes, bf16, self.bias.shape[-1], reach)
         self.bytes_for_one_key = scratch_bytes(1, head_size, lanes, bf16)
 
     def __call__(self, qkv: Tensor, chunks: PackedChunks) -> Tensor:
@@ -103,10 +108,18 @@ def compiled_attention(
         return None
 
 
+def _reach(distance_bias: Tensor) -> int:
+    """The largest distance of which a key may have a share, 0 where all may."""
+    most = (distance_bias.shape[1] + 1) // 2
+    near = (distance_bias.float() > NO_SHARE).any(0).nonzero().squeeze(1) - (most - 1)
+    reach = int(near.abs().max()) if len(near) else most - 1
+    return reach if reach < most - 1 else 0
+
+
 @cache
-def _attend(heads: int, head_size: int, lanes: int, bf16: bool, biases: int) -> Callable[..., None]:
+def _attend(heads: int, head_size: int, lanes: int, bf16: bool, biases: int, reach: int) -> Callable[..., None]:
     from strideformer.kernels.attention_code import AttentionCode
 
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     kinds = [*[pointer] * 4, number, number, number, ctypes.c_float, pointer, number]
-    return compiled(AttentionCode(heads, head_size, lanes, bf16, biases), kinds)
+    return compiled(AttentionCode(heads, head_size, lanes, bf16, biases, reach), kinds)

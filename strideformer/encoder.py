@@ -26,7 +26,7 @@ from strideformer.layers import LAST, refuse_unknown_layers, states_of_layers
 from strideformer.micro_batches import run_in_micro_batches, threads_for
 from strideformer.model import Strideformer
 from strideformer.one_thread import one_thread
-from strideformer.packed_encoder import packed_encoder
+from strideformer.packed_encoder import PackedEncoder, packed_encoder
 from strideformer.packed_linear import keep_kernels
 from strideformer.pooling import pool_packed, pool_tokens, sentence_transformer_pooling
 from strideformer.stopwatch import Stopwatch, synchronize
@@ -253,7 +253,7 @@ class ChunkEncoder:
         )
 
     def _to_int8(self) -> None:
-        if self.packed is None:
+        if not isinstance(self.packed, PackedEncoder):
             raise StrideformerError(
                 f"dtype int8 is for encoders that run packed, BERT and its like, and not for this "
                 f"{self.first_model.config.model_type}: use auto"

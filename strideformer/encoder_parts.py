@@ -39,8 +39,9 @@ class EncoderParts:
         layers: from the first to the last.
         heads: of each layer.
         activation: of the feed-forward, a key of GELU_ALGORITHMS.
-        distance_bias: (heads, 2 * most - 1), what a head adds to its scores where the key comes ``most - 1`` places
-            before the query, to as many after it, after they are divided by the root of the head size; None for most.
+        distance_bias: (heads, 2 * most - 1), or (1, …) for all heads, what is added to scores where the key comes
+            ``most - 1`` places before the query, to as many after it, after they are divided by the root of the head
+            size; None for most encoders.
     """
 
     words: Tensor

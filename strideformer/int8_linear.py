@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from strideformer.packed_linear import GELU_ALGORITHMS, PackedLinear
+from strideformer.packed_linear import GELU_ALGORITHMS, PackedLinear, rows_of
 
 # SmoothQuant's alpha: 1 leaves all that features differ by to the weights, 0 to the activations. The mean 1 − cosine of
 # MiniLM-L6's chunk vectors of court transcripts is 1.1e-3 at 0.4, 8.5e-4 at 0.6, 7.7e-4 at 0.7, and 9.3e-4 at 0.9, all
@@ -220,24 +220,15 @@ class Int8FeedForward:
         in_int8[kept_out] = False
         seen_in_int8 = seen_inside.some(in_int8)
         levels = Levels.spanning(seen_in_int8)
-        self.first = Int8Linear([_rows(intermediate, in_int8)], seen, activation, gives=levels)
+        self.first = Int8Linear([rows_of(intermediate, in_int8)], seen, activation, gives=levels)
         self.second = Int8Product(output.weight.detach()[:, in_int8].float(), _bias([output]), levels, seen_in_int8)
-        self.first_kept_out = PackedLinear([_rows(intermediate, kept_out)], activation)
+        self.first_kept_out = PackedLinear([rows_of(intermediate, kept_out)], activation)
         self.second_kept_out = output.weight.detach()[:, kept_out].t().contiguous()
 
     def __call__(self, states: Tensor) -> Tensor:
         """(tokens, hidden_size) states to what the two layers make of them."""
         exact = self.first_kept_out(states) @ self.second_kept_out
         return self.second(self.first(states), states.dtype).add_(exact)
-
-
-def _rows(layer: nn.Linear, rows: Tensor) -> nn.Linear:
-    """A layer of some of the output features."""
-    weight = layer.weight.detach()[rows]
-    some = nn.Linear(weight.shape[1], weight.shape[0], device="meta", dtype=weight.dtype)
-    some.weight = nn.Parameter(weight, requires_grad=False)
-    some.bias = nn.Parameter(_bias([layer])[rows].to(weight.dtype), requires_grad=False)
-    return some
 
 
 def _bias(layers: Sequence[nn.Linear]) -> Tensor:

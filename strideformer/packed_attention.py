@@ -18,6 +18,8 @@ SCORES_AT_ONCE = 2 * 12 * 384**2
 # (rows, 3, heads, head_size) queries, keys and values → (rows, heads * head_size) contexts. On a CPU there may be more
 # rows than tokens, whose contexts are zeros.
 Attention = Callable[[Tensor, PackedChunks], Tensor]
+# From device, number format, heads, head size and `EncoderParts.distance_bias`.
+ChooseAttention = Callable[[torch.device, torch.dtype, int, int, Tensor | None], Attention]
 
 
 def choose_attention(
@@ -78,7 +80,7 @@ def attend_by_products(qkv: Tensor, chunks: PackedChunks, distance_bias: Tensor 
         rows, columns = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
         start = query.new_zeros(())
         if distance_bias is not None:
-            start = bias_by_place(distance_bias, query.shape[2]).repeat(len(query), 1, 1)
+            start = bias_by_place(distance_bias.expand(heads, -1), query.shape[2]).repeat(len(query), 1, 1)
         scores = torch.baddbmm(start, rows, columns, beta=distance_bias is not None, alpha=query.shape[-1] ** -0.5)
         shares = torch.softmax(scores, dim=-1, out=scores)
         return torch.bmm(shares, value.flatten(0, 1)).view(value.shape)

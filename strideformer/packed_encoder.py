@@ -8,22 +8,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, pad
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from strideformer.add_and_norm import AddAndNorm
 from strideformer.chunk_batches import PackedChunks
-from strideformer.encoder_parts import EncoderParts, LayerParts, parts_of
+from strideformer.encoder_parts import PACKED_TYPES, EncoderParts, LayerParts, parts_of
 from strideformer.layers import LAST, layer_numbers
-from strideformer.packed_attention import Attention, any_attention, choose_attention
-from strideformer.packed_linear import Linear, PackedFeedForward, PackedLinear
+from strideformer.packed_attention import Attention, ChooseAttention, any_attention, choose_attention
+from strideformer.packed_linear import ROWS_ON_CPU, Linear, PackedFeedForward, PackedLinear
+from strideformer.packed_modernbert import PackedModernBert, can_be_packed
 
+MODERNBERT = "modernbert"
 # How far the least cosine of token states on random chunks may be from 1: a hundred times what rounding does.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 2e-2}
 # Tokens of the longer of two chunks on which both forwards are compared. MiniLM-L6's scores grow with a token's place.
 LONGEST_CHECKED = 256
-# On a CPU a micro-batch has a multiple of so many rows, the last of which are of no token: oneDNN makes a kernel for
-# each number of rows, and keeps some.
-ROWS_ON_CPU = 32
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +87,13 @@ class PackedLayer:
         self.output_norm = AddAndNorm(parts.output_norm)
 
 
-def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
-    """The packed forward of a model, if it is one of BERT's kind and both agree on random chunks.
+def runs_packed(config: PreTrainedConfig) -> bool:
+    """Whether there is a packed forward for encoders of a config's model type."""
+    return config.model_type in PACKED_TYPES or config.model_type == MODERNBERT
+
+
+def packed_encoder(model: PreTrainedModel) -> PackedEncoder | PackedModernBert | None:
+    """The packed forward of a model, if there is one for its kind and both agree on random chunks.
 
     None means that the model's own forward has to be used; a disagreement, which a new release of
     transformers may bring, is logged.
@@ -99,11 +103,9 @@ def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
     trouble = ""
     for choose in (choose_attention, any_attention):
         try:
-            parts = parts_of(model)
-            if parts is None:
+            packed = _packed(model, choose)
+            if packed is None:
                 return None
-            shape = (parts.heads, parts.words.shape[1] // parts.heads)
-            packed = PackedEncoder(parts, choose(model.device, model.dtype, *shape, parts.distance_bias))
             cosine = _least_cosine(model, packed)
         except Exception as error:  # a kernel that refuses the device or head size, or parts of other names
             trouble = str(error)
@@ -115,8 +117,18 @@ def packed_encoder(model: PreTrainedModel) -> PackedEncoder | None:
     return None
 
 
+def _packed(model: PreTrainedModel, choose: ChooseAttention) -> PackedEncoder | PackedModernBert | None:
+    if model.config.model_type == MODERNBERT:
+        return PackedModernBert(model, choose) if can_be_packed(model.config) else None
+    parts = parts_of(model)
+    if parts is None:
+        return None
+    shape = (parts.heads, parts.words.shape[1] // parts.heads)
+    return PackedEncoder(parts, choose(model.device, model.dtype, *shape, parts.distance_bias))
+
+
 @torch.inference_mode()
-def _least_cosine(model: PreTrainedModel, packed: PackedEncoder) -> float:
+def _least_cosine(model: PreTrainedModel, packed: PackedEncoder | PackedModernBert) -> float:
     """Over the tokens of two random chunks of different lengths, the first as long as chunks are."""
     device, config = model.device, model.config
     longest = min(LONGEST_CHECKED, int(config.max_position_embeddings) - packed.first_position)

@@ -13,6 +13,9 @@ from torch.nn import functional
 MEASURED_AHEAD = ("AVX2", "AVX512")
 # Of how many shapes oneDNN is to keep the kernels.
 KERNELS_KEPT = 2048
+# On a CPU a micro-batch has a multiple of so many rows, the last of which are of no token: oneDNN makes a kernel for
+# each number of rows, and keeps some.
+ROWS_ON_CPU = 32
 # The GELUs of transformers' ``hidden_act`` that oneDNN fuses into the product, by its names for them.
 GELU_ALGORITHMS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
@@ -63,6 +66,16 @@ class PackedFeedForward:
     def __call__(self, states: Tensor) -> Tensor:
         """(num_tokens, hidden_size) states to what the two layers make of them."""
         return self.output(self.intermediate(states))
+
+
+def rows_of(layer: nn.Linear, rows: Tensor | slice) -> nn.Linear:
+    """A layer of some of the output features."""
+    weight = layer.weight.detach()[rows]
+    some = nn.Linear(weight.shape[1], weight.shape[0], bias=layer.bias is not None, device="meta", dtype=weight.dtype)
+    some.weight = nn.Parameter(weight, requires_grad=False)
+    if layer.bias is not None:
+        some.bias = nn.Parameter(layer.bias.detach()[rows], requires_grad=False)
+    return some
 
 
 def _reordered(weight: Tensor, bias: Tensor, activation: str) -> Tensor | None:

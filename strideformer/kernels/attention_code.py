@@ -52,11 +52,12 @@ class AttentionCode(VectorBuilder):
         biases: 0, or how many numbers a head has of which one is added to a score before it is multiplied: by the
             distance from query to key, 0 in the middle of them but for the last `keys_at_once`, which are for keys that
             are not there.
+        reach: 0, or the distance beyond which biases leave keys without a share, so that they can be left out.
     """
 
-    def __init__(self, heads: int, head_size: int, lanes: int, bf16: bool, biases: int = 0) -> None:
+    def __init__(self, heads: int, head_size: int, lanes: int, bf16: bool, biases: int = 0, reach: int = 0) -> None:
         super().__init__("attend", [*[POINTER] * 4, I64, I64, I64, F32, POINTER, I64], lanes, bf16)
-        self.biases = biases
+        self.biases, self.reach = biases, reach
         self.head_size = head_size
         self.head_bytes = head_size * self.number_bytes
         self.row_bytes = heads * self.head_bytes
@@ -138,6 +139,7 @@ class AttentionCode(VectorBuilder):
 
     def _attend(self, first: ir.Value, query: ir.Value, context: ir.Value, no_distance: ir.Value) -> None:
         """Contexts of a few queries from the first on; what is beyond the chunk's end is the last once more."""
+        self._choose_keys(first)
         last = self.sub(self.length, I64(1))
         queries, contexts, biases = [], [], []
         for further in range(self.queries):
@@ -150,10 +152,20 @@ class AttentionCode(VectorBuilder):
         sums = [self._to_shares(row, most) for row, most in enumerate(largest)]
         self._mix(contexts, sums)
 
+    def _choose_keys(self, first: ir.Value) -> None:
+        """The keys that a few queries from the first on attend to."""
+        self.first_key, self.end_key = I64(0), self.padded
+        if self.reach:
+            before = self.sub(first, I64(self.reach))
+            before = self.select(self.icmp_signed(">", before, I64(0)), before, I64(0))
+            self.first_key = self.and_(before, I64(-keys_at_once(self.lanes)))
+            end = self.add(first, I64(self.queries + self.reach))
+            self.end_key = self.select(self.icmp_signed("<", end, self.padded), end, self.padded)
+
     def _score(self, queries: list[ir.Value], biases: list[ir.Value]) -> list[ir.Value]:
         """Write scores, and give the largest of each row, in all lanes."""
         nothing = [self.constant(ABSENT)] * len(queries)
-        with self.loop(0, self.padded, keys_at_once(self.lanes), nothing) as key:
+        with self.loop(self.first_key, self.end_key, keys_at_once(self.lanes), nothing) as key:
             block = self.at(self.keys, (key.index, self.head_bytes))
             vectors = range(KEY_VECTORS)
             start = [self.read_floats(self.at(self.presence, (key.index, 4), 4 * self.lanes * v)) for v in vectors]
@@ -180,7 +192,9 @@ class AttentionCode(VectorBuilder):
         """Write 2 to the power of what scores are above the largest, and give the sum, in all lanes."""
         above = self.fneg(self.fmul(most, self.scale))
         least = self.constant(LEAST_EXPONENT)
-        with self.loop(0, self.padded, keys_at_once(self.lanes), [self.constant(0.0)] * KEY_VECTORS) as key:
+        with self.loop(
+            self.first_key, self.end_key, keys_at_once(self.lanes), [self.constant(0.0)] * KEY_VECTORS
+        ) as key:
             for v, total in enumerate(key.carried):
                 column = v * self.lanes
                 score = self.read_floats(self._column(self.scores, 4, row, key.index, column))
@@ -204,7 +218,7 @@ class AttentionCode(VectorBuilder):
         for first in range(0, self.head_size // lanes, VALUE_VECTORS):
             vectors = range(min(VALUE_VECTORS, self.head_size // lanes - first))
             nothing = [self.constant(0.0)] * (len(contexts) * len(vectors))
-            with self.loop(0, self.padded, WORDS_AT_ONCE * 4 // size, nothing) as key:
+            with self.loop(self.first_key, self.end_key, WORDS_AT_ONCE * 4 // size, nothing) as key:
                 found = list(key.carried)
                 for word in range(WORDS_AT_ONCE):
                     row_of_words = self.at(self.values, (key.index, self.head_bytes), 4 * self.head_size * word)

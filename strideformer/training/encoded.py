@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from strideformer.encoder import ChunkEncoder
-from strideformer.encoder_parts import PACKED_TYPES
 from strideformer.model import Strideformer
+from strideformer.packed_encoder import runs_packed
 from strideformer.training.documents import TokenizedDocuments
 
 # Chunks that are encoded at once: the packed forward puts those of one length together, and their vectors take 6 MB.
@@ -45,7 +45,7 @@ class EncodedDocuments:
             precision: ``bf16``, ``fp16`` or ``no``, as it is trained in.
         """
         config = model.config
-        if config.first_model_config.model_type not in PACKED_TYPES:  # nor is it copied, which may be large
+        if not runs_packed(config.first_model_config):  # nor is it copied, which may be large
             return None
         encoder = ChunkEncoder(
             deepcopy(model.first_model),

@@ -20,6 +20,7 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     DistilBertConfig,
+    ModernBertConfig,
     MPNetConfig,
     PreTrainedConfig,
 )
@@ -38,6 +39,7 @@ KINDS: dict[str, Callable[[], PreTrainedConfig]] = {
     "BERT, 12 layers of 384 (bge-small-en-v1.5, all-MiniLM-L12-v2)": lambda: BertConfig(
         hidden_size=384, intermediate_size=1536
     ),
+    "ModernBERT, 22 layers of 768 (gte-modernbert-base, granite-embedding-english-r2)": ModernBertConfig,
 }
 
 

@@ -24,9 +24,16 @@ def operations(config: PreTrainedConfig, lengths: np.ndarray) -> float:
     softmax and pooling.
     """
     width, inner, layers = _sizes(config)
-    of_a_token = 2 * (4 * width * width + 2 * width * inner)
+    gated = config.model_type == "modernbert"
+    of_a_token = 2 * (4 * width * width + (2 + gated) * width * inner)
     tokens = lengths.astype(np.float64)
-    return float(layers * (of_a_token * tokens.sum() + 4 * width * (tokens**2).sum()))
+    pairs = [tokens**2] * layers
+    if gated:
+        # Of tokens at most so many places from each other, where a layer attends within a window.
+        reach = np.minimum(config.sliding_window, tokens - 1)
+        within = tokens * (2 * reach + 1) - reach * (reach + 1)
+        pairs = [within if kind == "sliding_attention" else tokens**2 for kind in config.layer_types]
+    return float(layers * of_a_token * tokens.sum() + 4 * width * np.sum(pairs))
 
 
 def _sizes(config: PreTrainedConfig) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transformers import BertConfig
+from transformers import BertConfig, ModernBertConfig
 
 from tests.benchmarks.encoder_work import operations, traffic
 from tests.benchmarks.measuring import Goal, Spread, interleaved, ratio, read_goals, write_json
@@ -45,6 +45,16 @@ def test_a_full_chunk_of_minilm_is_nine_and_a_half_gigaflop() -> None:
     assert operations(MINILM, np.array([384])) == 6 * (3_538_944 * 384 + 4 * 384 * 384 * 384)
     assert operations(MINILM, np.array([384])) == pytest.approx(9.51e9, rel=1e-3)
     assert operations(MINILM, np.array([100, 50])) == sum(operations(MINILM, np.array([n])) for n in (100, 50))
+
+
+def test_layers_within_a_window_attend_to_fewer_tokens() -> None:
+    config = ModernBertConfig(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2, local_attention=10
+    )
+    places = np.arange(40)
+    within = (np.abs(places - places[:, None]) <= 5).sum()
+    of_tokens = 3 * 2 * (4 * 16 * 16 + 3 * 16 * 24) * 40
+    assert operations(config, np.array([40])) == of_tokens + 4 * 16 * (40 * 40 + 2 * within)
 
 
 def test_a_full_chunk_of_minilm_moves_sixty_megabytes_in_half_precision() -> None:

@@ -66,6 +66,25 @@ def test_a_bias_for_the_distance_of_query_and_key(lanes: int, dtype: torch.dtype
     torch.testing.assert_close(found.double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
 
 
+@every_kind
+@pytest.mark.parametrize("reach", [0, 1, 20, 70])
+def test_keys_out_of_reach_have_no_share(lanes: int, dtype: torch.dtype, reach: int) -> None:
+    """And are not computed, but for those that lie in one register with some within it."""
+    qkv, batch = random_heads([150, 13])
+    distances = torch.arange(-199, 200)
+    bias = torch.where(distances.abs() <= reach, 0.0, -1e30)[None]
+    qkv = qkv.to(dtype)
+    with a_cpu_of(lanes):
+        attend = CompiledAttention(2, 32, dtype, bias)
+    expected = attend_by_runs(qkv.double(), batch, bias.double())
+    torch.testing.assert_close(attend(qkv, batch).double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+    if reach == 20:
+        qkv[140, 2] = float("nan")
+        found = attend(qkv, batch)
+        assert found[:80].isfinite().all()
+        assert found[120:150].isnan().all()
+
+
 def test_distances_that_have_no_bias_are_refused() -> None:
     qkv, batch = random_heads([9, 5])
     with pytest.raises(ValueError, match="at most 8 tokens"):
