@@ -34,7 +34,8 @@ class AddAndNorm:
     def __call__(self, added: Tensor, states: Tensor) -> Tensor:
         """(rows, width) each to the same; ``added`` may be overwritten."""
         width = added.shape[-1]
-        function = _function_for(width, added.dtype) if added.device.type == "cpu" else None
+        ours = added.device.type == "cpu" and self.weight.shape == (width,) and states.shape == added.shape
+        function = _function_for(width, added.dtype) if ours else None
         if function is None:
             return layer_norm(added.add_(states), (width,), self.weight, self.bias, self.epsilon)
         added, states = added.contiguous(), states.contiguous()

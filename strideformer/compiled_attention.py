@@ -17,6 +17,8 @@ from strideformer.devices import cpu_has
 from strideformer.errors import first_line
 from strideformer.kernels.compiled import aligned, compiled, lanes_for, on_all_cores
 
+# The largest heads that there are kernels for, whose code grows with the head size.
+MOST_HEAD_SIZE = 256
 # Keys with a bias under this have no share, whatever their scores.
 NO_SHARE = -1e9
 
@@ -99,7 +101,9 @@ def compiled_attention(
     instructions, and were not at hand to measure.
     """
     lanes = lanes_for(dtype) if device.type == "cpu" else 0
-    if not lanes or head_size % lanes or (dtype is torch.bfloat16 and cpu_has("amx_tile")):
+    if not lanes or head_size % lanes or head_size > MOST_HEAD_SIZE:
+        return None
+    if dtype is torch.bfloat16 and cpu_has("amx_tile"):
         return None
     try:
         return CompiledAttention(heads, head_size, dtype, distance_bias)

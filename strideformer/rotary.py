@@ -27,12 +27,18 @@ class Rotary:
         self.cosines, self.sines = cosines.float().contiguous(), sines.float().contiguous()
 
     def __call__(self, qkv: Tensor, places: Tensor) -> None:
-        """Change (rows, 3, heads, head_size) in place, where there are (rows,) int64 places; later rows stay."""
+        """Change (rows, 3, heads, head_size) in place, where there are (rows,) int64 places; later rows stay.
+
+        Raises:
+            ValueError: a place is beyond the tables.
+        """
         heads, head_size = qkv.shape[2:]
         function = _function_for(heads, head_size, qkv.dtype) if qkv.device.type == "cpu" else None
         if function is None or not qkv.is_contiguous():
             self._turn(qkv[: len(places), :2], places)
             return
+        if len(places) and not 0 <= int(places.min()) <= int(places.max()) < len(self.cosines):
+            raise ValueError(f"there are cosines and sines for {len(self.cosines)} places only")
         places = places.contiguous()
         pointers = [tensor.data_ptr() for tensor in (qkv, places, self.cosines, self.sines)]
         on_all_cores(len(places), lambda first, end: function(*pointers, first, end))

@@ -56,6 +56,11 @@ def test_a_row_without_variance_is_the_bias(norm: nn.LayerNorm, epsilon: float) 
     assert_near(norm, *random_rows(4, 48, torch.float32))
 
 
+def test_rows_of_another_width_are_torchs_to_refuse(norm: nn.LayerNorm) -> None:
+    with pytest.raises(RuntimeError, match="normalized_shape"):
+        AddAndNorm(norm)(torch.ones(2, 32), torch.ones(2, 32))
+
+
 def test_without_a_kernel_torch_does_it(norm: nn.LayerNorm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(add_and_norm, "_function_for", lambda width, dtype: None)
     assert_near(norm, *random_rows(5, 48, torch.float32))

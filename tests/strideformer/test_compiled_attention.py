@@ -170,6 +170,7 @@ CPU = torch.device("cpu")
 def test_heads_of_other_sizes_have_no_kernel() -> None:
     assert compiled_attention(CPU, torch.float32, 2, 32) is not None
     assert compiled_attention(CPU, torch.float32, 2, 26) is None
+    assert compiled_attention(CPU, torch.float32, 2, 512) is None
     assert compiled_attention(CPU, torch.float16, 2, 32) is None
     assert compiled_attention(torch.device("meta"), torch.float32, 2, 32) is None
 

@@ -45,6 +45,13 @@ def test_queries_and_keys_are_turned_and_values_and_later_rows_stay(
     torch.testing.assert_close(qkv.double(), expected, atol=tolerance, rtol=tolerance)
 
 
+def test_places_beyond_the_tables_are_refused() -> None:
+    qkv, places = random_heads(64)
+    places[3] = 20
+    with pytest.raises((ValueError, IndexError)):
+        Rotary(*angles(64))(qkv, places)
+
+
 def test_torch_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotary, "_function_for", lambda *_: None)
     qkv, places = random_heads(64)
