@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from strideformer.errors import first_line
-from strideformer.kernels.compiled import compiled, lanes_for, on_all_cores
+from strideformer.kernels.compiled import compiled_or_none, lanes_for, on_all_cores
+
+if TYPE_CHECKING:
+    from strideformer.kernels.vectors import VectorBuilder
 
 # The widest rows that the kernel was measured to be ahead for; it holds a row in registers, or the core's first cache.
 MOST_WIDTH = 1024
-
-logger = logging.getLogger(__name__)
 
 
 class AddAndNorm:
@@ -51,10 +51,10 @@ def _function_for(width: int, dtype: torch.dtype) -> Callable[..., None] | None:
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     kinds = [pointer, pointer, pointer, pointer, ctypes.c_float, number, number]
-    try:
+
+    def build() -> VectorBuilder:
         from strideformer.kernels.norm_code import AddAndNormCode
 
-        return compiled(AddAndNormCode(width, lanes, dtype is torch.bfloat16), kinds)
-    except (ImportError, RuntimeError) as error:
-        logger.warning("no kernel for norms (%s); using torch's", first_line(error))
-        return None
+        return AddAndNormCode(width, lanes, dtype is torch.bfloat16)
+
+    return compiled_or_none("norms", build, kinds)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from strideformer.errors import first_line
-from strideformer.kernels.compiled import compiled, lanes_for, on_all_cores
+from strideformer.kernels.compiled import compiled_or_none, lanes_for, on_all_cores
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from strideformer.kernels.vectors import VectorBuilder
 
 
 class Rotary:
@@ -56,10 +56,10 @@ def _function_for(heads: int, head_size: int, dtype: torch.dtype) -> Callable[..
     if not lanes or head_size % (2 * lanes):
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    try:
+
+    def build() -> VectorBuilder:
         from strideformer.kernels.rotary_code import RotaryCode
 
-        return compiled(RotaryCode(heads, head_size, lanes, dtype is torch.bfloat16), [*[pointer] * 4, number, number])
-    except (ImportError, RuntimeError) as error:
-        logger.warning("no kernel for rotary positions (%s); using torch's", first_line(error))
-        return None
+        return RotaryCode(heads, head_size, lanes, dtype is torch.bfloat16)
+
+    return compiled_or_none("rotary positions", build, [*[pointer] * 4, number, number])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import logging
+import os
 import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from strideformer.devices import cpu_has
+from strideformer.errors import first_line
 
 if TYPE_CHECKING:
     from strideformer.kernels.vectors import VectorBuilder
@@ -25,6 +28,8 @@ WITH_AVX2 = "x86-64-v3"
 ALIGNMENT = 64
 
 _ENGINES: list[Any] = []  # the code is gone with them
+
+logger = logging.getLogger(__name__)
 
 
 def lanes_for(dtype: torch.dtype) -> int:
@@ -59,6 +64,23 @@ def compiled(code: VectorBuilder, argument_types: Sequence[Any]) -> Callable[...
     return function
 
 
+def compiled_or_none(
+    what: str, build: Callable[[], VectorBuilder], argument_types: Sequence[Any]
+) -> Callable[..., None] | None:
+    """The function that is to be built, or None, with a warning, where llvmlite is one that does not read such code.
+
+    Args:
+        what: it is for, to be named in the warning.
+        build: imports llvmlite only when it is called.
+        argument_types: as of `compiled`.
+    """
+    try:
+        return compiled(build(), argument_types)
+    except (ImportError, RuntimeError) as error:
+        logger.warning("no kernel for %s (%s); using torch's", what, first_line(error))
+        return None
+
+
 def aligned(num_bytes: int) -> tuple[Tensor, int]:
     """Memory for as long as the tensor lives, and an address in it from which on so many bytes are free."""
     memory = torch.empty(num_bytes + ALIGNMENT, dtype=torch.uint8)
@@ -79,3 +101,7 @@ def on_all_cores(parts: int, run: Callable[[int, int], None]) -> None:
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(torch.get_num_threads(), "kernel")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its threads

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
+import os
 import threading
+from typing import Any
 
 import pytest
 import torch
 
-from strideformer.kernels.compiled import ALIGNMENT, aligned, lanes_for, on_all_cores
+from strideformer.kernels.compiled import ALIGNMENT, aligned, compiled_or_none, lanes_for, on_all_cores
 from tests.strideformer.kernels.cpus import a_cpu_of
 
 
@@ -54,6 +57,28 @@ def test_what_a_part_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ValueError, match="part 0"):
         on_all_cores(2, fail)
+
+
+def fail() -> Any:
+    raise RuntimeError("LLVM IR parsing error\nexpected type")
+
+
+def test_code_that_llvm_does_not_read_is_left_to_torch(caplog: pytest.LogCaptureFixture) -> None:
+    assert compiled_or_none("norms", fail, []) is None
+    assert "no kernel for norms (LLVM IR parsing error); using torch's" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_forked_process_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    on_all_cores(2, lambda first, end: None)
+    child = multiprocessing.get_context("fork").Process(target=on_all_cores, args=(2, lambda first, end: None))
+    child.start()
+    child.join(30)
+    alive = child.is_alive()
+    child.kill()
+    assert not alive
+    assert child.exitcode == 0
 
 
 def test_memory_is_aligned() -> None:
