@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +34,11 @@ class EncoderParts:
     Attributes:
         words, places: (vocab_size, hidden_size) and (positions, hidden_size) embeddings.
         first_position: the row of ``places`` that a chunk's first token has.
-        types: (token types, hidden_size) embeddings, None where the model has none.
-        norm: of their sum.
+        norm: of the sum of embeddings.
         layers: from the first to the last.
         heads: of each layer.
         activation: of the feed-forward, a key of GELU_ALGORITHMS.
+        types: (token types, hidden_size) embeddings, None where the model has none.
         distance_bias: (heads, 2 * most - 1), or (1, …) for all heads, what is added to scores where the key comes
             ``most - 1`` places before the query, to as many after it, after they are divided by the root of the head
             size; None for most encoders.
@@ -47,11 +47,11 @@ class EncoderParts:
     words: Tensor
     places: Tensor
     first_position: int
-    types: Tensor | None
     norm: nn.LayerNorm
     layers: list[LayerParts]
     heads: int
     activation: str
+    types: Tensor | None = None
     distance_bias: Tensor | None = None
 
 
@@ -72,94 +72,81 @@ def parts_of(model: PreTrainedModel) -> EncoderParts | None:
     return parts if parts.activation in GELU_ALGORITHMS else None
 
 
-def _bert(model: Any) -> EncoderParts:
-    embeddings, config = model.embeddings, model.config
-    return EncoderParts(
-        words=embeddings.word_embeddings.weight.detach(),
-        places=embeddings.position_embeddings.weight.detach(),
-        first_position=0,
-        types=embeddings.token_type_embeddings.weight.detach(),
-        norm=embeddings.LayerNorm,
-        layers=[
-            LayerParts(
-                query=layer.attention.self.query,
-                key=layer.attention.self.key,
-                value=layer.attention.self.value,
-                attention_output=layer.attention.output.dense,
-                attention_norm=layer.attention.output.LayerNorm,
-                intermediate=layer.intermediate.dense,
-                output=layer.output.dense,
-                output_norm=layer.output.LayerNorm,
-            )
-            for layer in model.encoder.layer
-        ],
-        heads=int(config.num_attention_heads),
-        activation=config.hidden_act,
+def _bert(model: Any, first_position: int = 0) -> EncoderParts:
+    layers = _layers(
+        model.encoder.layer,
+        query="attention.self.query",
+        key="attention.self.key",
+        value="attention.self.value",
+        attention_output="attention.output.dense",
+        attention_norm="attention.output.LayerNorm",
+        intermediate="intermediate.dense",
+        output="output.dense",
+        output_norm="output.LayerNorm",
     )
+    types = model.embeddings.token_type_embeddings.weight.detach()
+    return _encoder(model, layers, first_position, types=types, activation=model.config.hidden_act)
 
 
 def _roberta(model: Any) -> EncoderParts:
     """BERT's parts under BERT's names, but positions are numbered from ``padding_idx + 1`` on, as fairseq did."""
-    parts = _bert(model)
-    return EncoderParts(**vars(parts) | {"first_position": int(model.config.pad_token_id) + 1})
+    return _bert(model, int(model.config.pad_token_id) + 1)
 
 
 def _distilbert(model: Any) -> EncoderParts:
-    embeddings, config = model.embeddings, model.config
-    return EncoderParts(
-        words=embeddings.word_embeddings.weight.detach(),
-        places=embeddings.position_embeddings.weight.detach(),
-        first_position=0,
-        types=None,
-        norm=embeddings.LayerNorm,
-        layers=[
-            LayerParts(
-                query=layer.attention.q_lin,
-                key=layer.attention.k_lin,
-                value=layer.attention.v_lin,
-                attention_output=layer.attention.out_lin,
-                attention_norm=layer.sa_layer_norm,
-                intermediate=layer.ffn.lin1,
-                output=layer.ffn.lin2,
-                output_norm=layer.output_layer_norm,
-            )
-            for layer in model.transformer.layer
-        ],
-        heads=int(config.n_heads),
-        activation=config.activation,
+    layers = _layers(
+        model.transformer.layer,
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        attention_output="attention.out_lin",
+        attention_norm="sa_layer_norm",
+        intermediate="ffn.lin1",
+        output="ffn.lin2",
+        output_norm="output_layer_norm",
     )
+    return _encoder(model, layers, activation=model.config.activation)
 
 
 def _mpnet(model: Any) -> EncoderParts:
     """With a bias for the distance of two tokens, the same in every layer."""
-    embeddings, config, encoder = model.embeddings, model.config, model.encoder
-    first_position = embeddings.padding_idx + 1
-    most = config.max_position_embeddings - first_position
+    encoder, first_position = model.encoder, model.embeddings.padding_idx + 1
+    layers = _layers(
+        encoder.layer,
+        query="attention.attn.q",
+        key="attention.attn.k",
+        value="attention.attn.v",
+        attention_output="attention.attn.o",
+        attention_norm="attention.LayerNorm",
+        intermediate="intermediate.dense",
+        output="output.dense",
+        output_norm="output.LayerNorm",
+    )
     bias = encoder.relative_attention_bias.weight.detach()
+    most = model.config.max_position_embeddings - first_position
     distances = torch.arange(1 - most, most, device=bias.device)
+    distance_bias = bias[encoder.relative_position_bucket(distances)].t().contiguous()
+    activation = model.config.hidden_act
+    return _encoder(model, layers, first_position, activation=activation, distance_bias=distance_bias)
+
+
+def _encoder(model: Any, layers: list[LayerParts], first_position: int = 0, **others: Any) -> EncoderParts:
+    """With the embeddings, which all have under the same names."""
+    embeddings = model.embeddings
     return EncoderParts(
         words=embeddings.word_embeddings.weight.detach(),
         places=embeddings.position_embeddings.weight.detach(),
         first_position=first_position,
-        types=None,
         norm=embeddings.LayerNorm,
-        layers=[
-            LayerParts(
-                query=layer.attention.attn.q,
-                key=layer.attention.attn.k,
-                value=layer.attention.attn.v,
-                attention_output=layer.attention.attn.o,
-                attention_norm=layer.attention.LayerNorm,
-                intermediate=layer.intermediate.dense,
-                output=layer.output.dense,
-                output_norm=layer.output.LayerNorm,
-            )
-            for layer in encoder.layer
-        ],
-        heads=int(config.num_attention_heads),
-        activation=config.hidden_act,
-        distance_bias=bias[encoder.relative_position_bucket(distances)].t().contiguous(),
+        layers=layers,
+        heads=int(model.config.num_attention_heads),
+        **others,
     )
+
+
+def _layers(layers: Iterable[nn.Module], **names: str) -> list[LayerParts]:
+    """The parts of each layer, by the names that they have in it."""
+    return [LayerParts(**{part: layer.get_submodule(name) for part, name in names.items()}) for layer in layers]  # type: ignore[arg-type]
 
 
 # Which function finds the parts, by transformers' model type.
