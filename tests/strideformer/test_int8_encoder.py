@@ -7,16 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    BertConfig,
-    BertModel,
-    ElectraConfig,
-    ElectraModel,
-    MPNetConfig,
-    MPNetModel,
-    RobertaConfig,
-    RobertaModel,
-)
 
 from strideformer import int8_encoder
 from strideformer.encoder import ChunkEncoder
@@ -24,6 +14,7 @@ from strideformer.errors import StrideformerError
 from strideformer.int8_encoder import check_int8
 from strideformer.int8_linear import Int8FeedForward, Int8Linear
 from tests.int8 import needs_int8
+from tests.strideformer.encoder_kinds import OTHER, small
 from tests.tiny import texts, tiny_tokenizer
 
 CPU = torch.device("cpu")
@@ -67,16 +58,8 @@ def test_vectors_are_near_those_in_float32(minilm: Path) -> None:
 @pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet"])
 @pytest.mark.parametrize(("hidden_size", "inner", "activation"), [(16, 32, "gelu"), (36, 50, "gelu_new")])
 def test_layers_of_any_width(tmp_path: Path, kind: str, hidden_size: int, inner: int, activation: str) -> None:
-    kinds = {
-        "bert": (BertConfig, BertModel),
-        "roberta": (RobertaConfig, RobertaModel),
-        "mpnet": (MPNetConfig, MPNetModel),
-    }
-    config, model = kinds[kind]
-    torch.manual_seed(0)
-    sizes = {"hidden_size": hidden_size, "intermediate_size": inner, "num_hidden_layers": 2, "num_attention_heads": 2}
-    small = config(**sizes, hidden_act=activation, vocab_size=200, max_position_embeddings=80, initializer_range=0.3)
-    model(small, add_pooling_layer=False).save_pretrained(tmp_path)
+    sizes = {"hidden_size": hidden_size, "intermediate_size": inner, "hidden_act": activation}
+    small(kind, vocab_size=200, max_position_embeddings=80, initializer_range=0.3, **sizes).save_pretrained(tmp_path)
     tiny_tokenizer(tmp_path)
     exact, given = (
         np.concatenate(
@@ -97,13 +80,11 @@ def test_an_encoder_that_is_moved_too_far_is_refused(minilm: Path, monkeypatch: 
 
 @needs_int8
 def test_an_encoder_that_does_not_run_packed_is_refused(encoder: Path, tmp_path: Path) -> None:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    config = ElectraConfig(vocab_size=60, embedding_size=16, max_position_embeddings=64, **sizes)
-    ElectraModel(config).save_pretrained(tmp_path / "electra")
+    small(OTHER, vocab_size=60, max_position_embeddings=64).save_pretrained(tmp_path / OTHER)
     for file in encoder.glob("tokenizer*"):
-        (tmp_path / "electra" / file.name).write_bytes(file.read_bytes())
+        (tmp_path / OTHER / file.name).write_bytes(file.read_bytes())
     with pytest.raises(StrideformerError, match="BERT and its like, and not for this electra: use auto"):
-        ChunkEncoder.from_pretrained(tmp_path / "electra", device="cpu", dtype="int8", max_length=16, stride=4)
+        ChunkEncoder.from_pretrained(tmp_path / OTHER, device="cpu", dtype="int8", max_length=16, stride=4)
 
 
 def test_a_device_or_processor_without_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

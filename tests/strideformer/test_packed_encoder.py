@@ -4,23 +4,10 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    BertConfig,
-    BertModel,
-    DistilBertConfig,
-    DistilBertModel,
-    ElectraConfig,
-    ElectraModel,
-    MPNetConfig,
-    MPNetModel,
-    RobertaConfig,
-    RobertaModel,
-)
 
 from strideformer.chunk_batches import runs_of_one_length
 from strideformer.compiled_attention import CompiledAttention
@@ -29,40 +16,12 @@ from strideformer.encoder_parts import parts_of
 from strideformer.packed_attention import Attention, attend_by_products, attend_by_runs, attend_fused
 from strideformer.packed_encoder import packed_encoder
 from strideformer.packed_linear import Linear, keep_kernels
+from tests.strideformer.encoder_kinds import OTHER, small
 from tests.strideformer.kernels.cpus import needs_kernels
 from tests.strideformer.packed_batches import packed_batch
 
-SMALL = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 40,
-    "initializer_range": 0.5,
-}
 EVERY_ATTENTION = pytest.mark.parametrize("attend", [attend_fused, attend_by_runs, attend_by_products])
-
-
-KINDS = {
-    "bert": partial(BertModel, add_pooling_layer=False),
-    "roberta": partial(RobertaModel, add_pooling_layer=False),
-    "distilbert": DistilBertModel,
-    "mpnet": partial(MPNetModel, add_pooling_layer=False),
-}
-CONFIGS = {"bert": BertConfig, "roberta": RobertaConfig, "distilbert": DistilBertConfig, "mpnet": MPNetConfig}
-EVERY_KIND = pytest.mark.parametrize("kind", list(KINDS))
-
-
-def small(kind: str, **changes: Any) -> Any:
-    torch.manual_seed(0)
-    sizes = SMALL | changes
-    if kind == "distilbert":
-        sizes |= {"hidden_dim": sizes.pop("intermediate_size"), "activation": sizes.pop("hidden_act", "gelu")}
-    model = KINDS[kind](CONFIGS[kind](**sizes)).eval()
-    if kind == "mpnet":  # of the size of scores, which a trained one's is, too
-        torch.nn.init.normal_(model.encoder.relative_attention_bias.weight, std=2)
-    return model
+EVERY_KIND = pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "mpnet"])
 
 
 @EVERY_KIND
@@ -172,7 +131,7 @@ def test_a_kernel_that_fails_leaves_attention_to_torch(monkeypatch: pytest.Monke
 
 
 def test_other_models_keep_their_own_forward() -> None:
-    assert packed_encoder(ElectraModel(ElectraConfig(**SMALL)).eval()) is None
+    assert packed_encoder(small(OTHER)) is None
     assert packed_encoder(small("distilbert", hidden_act="relu")) is None
     assert packed_encoder(small("bert", hidden_act="relu")) is None
     assert packed_encoder(small("bert", is_decoder=True)) is None
