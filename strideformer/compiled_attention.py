@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from strideformer.chunk_batches import PackedChunks
 from strideformer.devices import cpu_has
 from strideformer.errors import first_line
-from strideformer.kernels.compiled import aligned, compiled, lanes_for, on_all_cores
+from strideformer.kernels.compiled import NOT_COMPILED, aligned, compiled, lanes_for, on_all_cores
 
 # The largest heads that there are kernels for, whose code grows with the head size.
 MOST_HEAD_SIZE = 256
@@ -107,7 +107,7 @@ def compiled_attention(
         return None
     try:
         return CompiledAttention(heads, head_size, dtype, distance_bias)
-    except (ImportError, RuntimeError) as error:  # an llvmlite of another version
+    except NOT_COMPILED as error:
         logger.warning("no kernel for attention (%s); using torch's", first_line(error))
         return None
 

@@ -27,6 +27,9 @@ WITH_AVX2 = "x86-64-v3"
 # Of memory that is handed to a kernel, in bytes: a line of the cache.
 ALIGNMENT = 64
 
+# What a broken llvmlite raises, and one whose LLVM does not read the code.
+NOT_COMPILED = (ImportError, OSError, RuntimeError)
+
 _ENGINES: list[Any] = []  # the code is gone with them
 
 logger = logging.getLogger(__name__)
@@ -67,7 +70,7 @@ def compiled(code: VectorBuilder, argument_types: Sequence[Any]) -> Callable[...
 def compiled_or_none(
     what: str, build: Callable[[], VectorBuilder], argument_types: Sequence[Any]
 ) -> Callable[..., None] | None:
-    """The function that is to be built, or None, with a warning, where llvmlite is one that does not read such code.
+    """The function that is to be built, or None, with a warning, where llvmlite is broken or does not read such code.
 
     Args:
         what: it is for, to be named in the warning.
@@ -76,7 +79,7 @@ def compiled_or_none(
     """
     try:
         return compiled(build(), argument_types)
-    except (ImportError, RuntimeError) as error:
+    except NOT_COMPILED as error:
         logger.warning("no kernel for %s (%s); using torch's", what, first_line(error))
         return None
 

@@ -176,13 +176,18 @@ def test_heads_of_other_sizes_have_no_kernel() -> None:
 
 
 @every_kind
+@pytest.mark.parametrize("kind", [RuntimeError, OSError])
 def test_without_its_compiler_torch_attends(
-    lanes: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lanes: int,
+    dtype: torch.dtype,
+    kind: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As with an llvmlite whose LLVM does not read what this one reads."""
+    """As with an llvmlite whose LLVM does not read what this one reads, or which cannot be loaded."""
 
     def fail(*_: object) -> None:
-        raise RuntimeError("LLVM IR parsing error\nexpected type")
+        raise kind("LLVM IR parsing error\nexpected type")
 
     monkeypatch.setattr("strideformer.compiled_attention._attend", fail)
     with a_cpu_of(lanes):

@@ -59,13 +59,20 @@ def test_what_a_part_raises_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
         on_all_cores(2, fail)
 
 
-def fail() -> Any:
-    raise RuntimeError("LLVM IR parsing error\nexpected type")
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("LLVM IR parsing error\nexpected type"),
+        ImportError("no llvmlite.binding"),
+        OSError("Could not find/load shared object file"),
+    ],
+)
+def test_what_an_llvmlite_cannot_do_is_left_to_torch(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> Any:
+        raise error
 
-
-def test_code_that_llvm_does_not_read_is_left_to_torch(caplog: pytest.LogCaptureFixture) -> None:
     assert compiled_or_none("norms", fail, []) is None
-    assert "no kernel for norms (LLVM IR parsing error); using torch's" in caplog.text
+    assert f"no kernel for norms ({str(error).splitlines()[0]}); using torch's" in caplog.text
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
